@@ -1,0 +1,155 @@
+"""The manifest of a training set: which image goes with which instance map, where each came from, and its part of the split.
+
+Pure standard library, so that the client and the orchestrator can read it. The JSON is canonical: sorted samples, sorted
+keys, no spaces; the same content always gives the same bytes and the same digest, whatever order it was put together in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+from nucleate.dataset.fields import Fields
+from nucleate.errors import InvalidDataset
+
+FORMAT = "nucleate-dataset/1"
+MEDIA_TYPE = "application/json"
+
+Split = Literal["train", "val"]
+_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Origin(StrEnum):
+    """Where a sample's labels come from; none of them is ground truth."""
+
+    SYNTHETIC = "synthetic"
+    REFINED = "refined"
+    PSEUDO = "pseudo"
+    ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """A content-addressed object in the store: `nucleate.v1.Blob` without the protocol."""
+
+    uri: str
+    sha256: str
+    size: int
+    media_type: str
+
+    def __post_init__(self) -> None:
+        if not self.uri:
+            raise InvalidDataset("a blob reference has an empty uri: store the data first")
+        if not _SHA256.fullmatch(self.sha256):
+            raise InvalidDataset(f"blob {self.uri} has sha256 '{self.sha256[:80]}': give 64 lower-case hex digits")
+        if self.size <= 0:
+            raise InvalidDataset(f"blob {self.uri} has size {self.size}: an image or a map has at least one byte")
+
+    @classmethod
+    def parse(cls, fields: Fields) -> BlobRef:
+        """Read from manifest JSON."""
+        return cls(
+            uri=fields.text("uri"),
+            sha256=fields.text("sha256"),
+            size=fields.integer("size"),
+            media_type=fields.text("media_type"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training image with its instance map.
+
+    `ignore` marks pixels that no loss may count (8-bit PNG mask); `weight` >= 0 scales the sample's loss.
+    """
+
+    id: str
+    image: BlobRef
+    instances: BlobRef
+    ignore: BlobRef | None
+    origin: Origin
+    split: Split
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise InvalidDataset(f"sample id {self.id[:80]!r}: use 1 to 200 printable characters")
+        if self.split not in ("train", "val"):
+            raise InvalidDataset(f"sample {self.id} has split '{self.split}': use train or val")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise InvalidDataset(f"sample {self.id} has weight {self.weight}: use a finite number >= 0")
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Sample:
+        """Read from manifest JSON."""
+        ignore = fields.optional_group("ignore")
+        return cls(
+            id=fields.text("id"),
+            image=BlobRef.parse(fields.group("image")),
+            instances=BlobRef.parse(fields.group("instances")),
+            ignore=None if ignore is None else BlobRef.parse(ignore),
+            origin=Origin(fields.choice("origin", [origin.value for origin in Origin])),
+            split="train" if fields.choice("split", ["train", "val"]) == "train" else "val",
+            weight=fields.number("weight"),
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training set. Sample ids are unique; samples are kept in the order of their ids."""
+
+    samples: tuple[Sample, ...]
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        ordered = tuple(sorted(samples, key=lambda sample: sample.id))
+        for first, second in pairwise(ordered):
+            if first.id == second.id:
+                raise InvalidDataset(f"sample id {first.id} occurs twice: give every sample its own id")
+        object.__setattr__(self, "samples", ordered)
+
+    def part(self, split: Split) -> tuple[Sample, ...]:
+        """The samples of one side of the split."""
+        return tuple(sample for sample in self.samples if sample.split == split)
+
+    def to_json(self) -> bytes:
+        """Canonical JSON, UTF-8."""
+        document = {"format": FORMAT, "samples": [asdict(sample) for sample in self.samples]}
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode()
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Dataset:
+        """Read a manifest, or raise `InvalidDataset` that names the field at fault."""
+        fields = Fields.read(data, "dataset manifest")
+        found = fields.text("format")
+        if found != FORMAT:
+            raise InvalidDataset(f"dataset manifest: format is '{found[:80]}': this version reads {FORMAT}")
+        return cls(Sample.parse(sample) for sample in fields.groups("samples"))
+
+
+def split_80_20(ids: Sequence[str], seed: int) -> dict[str, Split]:
+    """Assign each id to 'train' (80 %) or 'val' (20 %, at least one of two or more), the same for the same set and seed.
+
+    The order of `ids` does not matter. Raises `InvalidDataset` for duplicate ids.
+    """
+    ordered = sorted(ids)
+    if len(set(ordered)) != len(ordered):
+        raise InvalidDataset("ids to split occur twice: give every sample its own id")
+    random.Random(seed).shuffle(ordered)
+    held_out = max(round(0.2 * len(ordered)), 1) if len(ordered) > 1 else 0
+    return {name: "val" if position < held_out else "train" for position, name in enumerate(ordered)}

@@ -1,0 +1,86 @@
+"""Instance maps: HW integer arrays with 0 for background and one positive label per nucleus."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from nucleate.errors import InvalidMask
+
+Box = tuple[slice, slice]
+
+
+def check(instances: ArrayLike, name: str = "the instance map") -> NDArray[np.integer]:
+    """Return `instances` as an array, or raise `InvalidMask` unless it is a non-empty HW map of integers >= 0."""
+    array = np.asarray(instances)
+    if array.dtype.kind not in "iu":
+        fix = "label its objects first" if array.dtype.kind == "b" else "convert it to integer labels"
+        raise InvalidMask(f"{name} holds {array.dtype} values: {fix}")
+    if array.ndim != 2 or array.size == 0:
+        raise InvalidMask(f"{name} has shape {array.shape}: give one label per pixel, height x width")
+    if array.dtype.kind == "i" and int(array.min()) < 0:
+        raise InvalidMask(f"{name} has negative labels: use 0 for background and positive labels for nuclei")
+    return array
+
+
+def relabel(instances: ArrayLike) -> NDArray[np.int32]:
+    """Map labels to 1..N without gaps, their order kept; HW int32. Raises `InvalidMask` as `check` does."""
+    array = check(instances)
+    top = int(array.max())
+    if top <= 16 * array.size:
+        present = np.zeros(top + 1, dtype=np.bool_)
+        present[array] = True
+        present[0] = False
+        new_of_old: NDArray[np.int32] = np.cumsum(present, dtype=np.int32)
+        new_of_old[~present] = 0
+        return np.asarray(new_of_old[array])
+    labels, inverse = np.unique(array, return_inverse=True)
+    return np.asarray(inverse.reshape(array.shape) + (0 if labels[0] == 0 else 1), dtype=np.int32)
+
+
+def areas(instances: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Pixels of every label 0..max: index it by label; 0 where a label does not occur."""
+    return np.bincount(instances.ravel()).astype(np.int64)
+
+
+def boxes(instances: NDArray[np.integer]) -> list[Box | None]:
+    """Bounding box of every label as (rows, columns): entry k belongs to label k + 1, None where it does not occur."""
+    return list(ndimage.find_objects(instances.astype(np.int32, copy=False)))
+
+
+def remove_small(instances: NDArray[np.integer], min_area: int) -> NDArray[np.int32]:
+    """Drop nuclei of fewer than `min_area` pixels and close the gaps in the labels."""
+    array = relabel(instances)
+    keep = areas(array) >= min_area
+    keep[0] = False
+    return relabel(array * keep[array])
+
+
+def from_mask(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Label the 4-connected components of an HW bool mask."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    return labels.astype(np.int32, copy=False)
+
+
+def inner_boundary(instances: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """HW bool: pixels of a nucleus with a 4-neighbour outside of it (another nucleus or background)."""
+    labels = instances
+    edge = np.zeros(labels.shape, dtype=np.bool_)
+    down = labels[1:] != labels[:-1]
+    right = labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
+    return edge & (labels > 0)
+
+
+def boundary_band(instances: NDArray[np.integer], radius: int) -> NDArray[np.bool_]:
+    """HW bool: pixels within `radius` pixels (Euclidean disk) of a nucleus boundary, on either side of it."""
+    edge = inner_boundary(instances).astype(np.uint8)
+    if radius <= 0:
+        return edge.astype(np.bool_)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(edge, disk).astype(np.bool_)

@@ -1,0 +1,66 @@
+"""Optical density and stain separation of H&E images (Beer-Lambert law).
+
+A pixel that transmits the fraction I/255 of the light has optical density OD = -ln(I/255); densities of several stains
+add up. Stain vectors are those of Ruifrok and Johnston, "Quantification of histochemical staining by color
+deconvolution", Anal. Quant. Cytol. Histol. 23 (2001).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.errors import InvalidImage
+
+#: Unit OD vectors (rows: haematoxylin, eosin, residual; columns: R, G, B) of Ruifrok and Johnston.
+HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], dtype=np.float64)
+HED /= np.linalg.norm(HED, axis=1, keepdims=True)
+#: OD row vector of a pixel @ FROM_OD = concentrations of (haematoxylin, eosin, residual).
+FROM_OD = np.linalg.inv(HED)
+
+_OD_OF_LEVEL = (-np.log(np.maximum(np.arange(256), 1) / 255.0)).astype(np.float32)
+
+#: A pixel is stained above this mean OD (grey level 220) when its channels also differ by `TISSUE_CHROMA`.
+TISSUE_OD = 0.15
+TISSUE_CHROMA = 0.05
+#: An image with less stained area than this has nothing to segment.
+MIN_TISSUE = 0.01
+
+
+def rgb_to_od(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Optical density per channel, same shape, float32 in [0, 5.55]; level 0 counts as level 1."""
+    od: NDArray[np.float32] = _OD_OF_LEVEL[rgb]
+    return od
+
+
+def od_to_rgb(od: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Inverse of `rgb_to_od`: uint8 levels, rounded; densities below 0 become white."""
+    levels = 255.0 * np.exp(-np.maximum(od, 0).astype(np.float32))
+    return np.asarray(np.rint(levels), dtype=np.uint8)
+
+
+def separate(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Haematoxylin and eosin density planes, HW float32 >= 0; white gives zeros, never NaN."""
+    planes_HWC = cv2.transform(rgb_to_od(rgb), FROM_OD[:, :2].T.astype(np.float32))
+    np.maximum(planes_HWC, 0, out=planes_HWC)
+    return np.ascontiguousarray(planes_HWC[..., 0]), np.ascontiguousarray(planes_HWC[..., 1])
+
+
+def tissue_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """HW bool: pixels that are stained, i.e. neither glass nor neutral grey or black (ink, shadow)."""
+    od_HWC = rgb_to_od(rgb)
+    channels = cv2.split(od_HWC)
+    mean = (channels[0] + channels[1] + channels[2]) / 3
+    chroma = np.maximum(np.maximum(channels[0], channels[1]), channels[2]) - np.minimum(
+        np.minimum(channels[0], channels[1]), channels[2]
+    )
+    mask: NDArray[np.bool_] = (mean > TISSUE_OD) & (chroma > TISSUE_CHROMA)
+    return mask
+
+
+def require_tissue(rgb: NDArray[np.uint8], name: str) -> None:
+    """Raise `InvalidImage` unless at least `MIN_TISSUE` of the pixels are stained."""
+    stained = float(tissue_mask(rgb).mean())
+    if stained < MIN_TISSUE:
+        raise InvalidImage(f"{name} has no stained tissue ({stained:.1%} of its pixels): leave it out or crop to the tissue")
