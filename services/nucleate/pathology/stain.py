@@ -30,8 +30,7 @@ MIN_TISSUE = 0.01
 
 def rgb_to_od(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Optical density per channel, same shape, float32 in [0, 5.55]; level 0 counts as level 1."""
-    od: NDArray[np.float32] = _OD_OF_LEVEL[rgb]
-    return od
+    return np.asarray(cv2.LUT(np.ascontiguousarray(rgb).reshape(-1, 1), _OD_OF_LEVEL), dtype=np.float32).reshape(rgb.shape)
 
 
 def od_to_rgb(od: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -50,11 +49,9 @@ def separate(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.fl
 def tissue_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """HW bool: pixels that are stained, i.e. neither glass nor neutral grey or black (ink, shadow)."""
     od_HWC = rgb_to_od(rgb)
-    channels = cv2.split(od_HWC)
-    mean = (channels[0] + channels[1] + channels[2]) / 3
-    chroma = np.maximum(np.maximum(channels[0], channels[1]), channels[2]) - np.minimum(
-        np.minimum(channels[0], channels[1]), channels[2]
-    )
+    red, green, blue = cv2.split(od_HWC)
+    mean = (red + green + blue) / 3
+    chroma = cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue)
     mask: NDArray[np.bool_] = (mean > TISSUE_OD) & (chroma > TISSUE_CHROMA)
     return mask
 
