@@ -1,0 +1,13 @@
+"""One seam for stored bytes, `ObjectStore`, with three implementations: a local folder, memory, and any S3 server."""
+
+from __future__ import annotations
+
+from nucleate.runtime.store.fence import FencedStore
+from nucleate.runtime.store.folder import FolderStore
+from nucleate.runtime.store.keys import check_key
+from nucleate.runtime.store.memory import MemoryStore
+from nucleate.runtime.store.opening import open_store
+from nucleate.runtime.store.protocol import ObjectStore
+from nucleate.runtime.store.s3 import S3Store
+
+__all__ = ["FencedStore", "FolderStore", "MemoryStore", "ObjectStore", "S3Store", "check_key", "open_store"]
