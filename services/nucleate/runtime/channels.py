@@ -1,0 +1,84 @@
+"""The client's side: channels that retry, calls with deadlines, and errors as the server raised them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from nucleate.errors import Unreachable
+from nucleate.runtime.faults import rpc_error_to_domain
+
+__all__ = ["call", "connect", "follow", "rpc_error_to_domain", "wait_ready"]
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 30.0
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+# Every call is safe to repeat: jobs go by id, clicks by the session's version. A stream that has begun is not retried.
+_SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+_OPTIONS = (
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+
+
+def connect(endpoint: str) -> grpc.Channel:
+    """Open a channel to "host:port" or "dns:///service:port"; close it after use, or use it in a `with` statement."""
+    return grpc.insecure_channel(endpoint, options=_OPTIONS)
+
+
+def call(method: Callable[..., T], request: Any, timeout: float | None = DEADLINE_SECONDS) -> T:
+    """Make a unary call within `timeout` seconds; raise the domain error the server raised, or `Unreachable`."""
+    try:
+        return method(request, timeout=timeout)
+    except grpc.RpcError as error:
+        raise rpc_error_to_domain(error) from None
+
+
+def follow(method: Callable[..., Any], request: Any, timeout: float | None = None) -> Iterator[Any]:
+    """Yield the messages of a streaming call; raise domain errors. Dropping the iterator ends the call, not the job."""
+    stream = method(request, timeout=timeout)
+    try:
+        yield from stream
+    except grpc.RpcError as error:
+        raise rpc_error_to_domain(error) from None
+    finally:
+        stream.cancel()
+
+
+def wait_ready(channel: grpc.Channel, service: str = "", timeout: float = DEADLINE_SECONDS) -> None:
+    """Wait until the server says SERVING for `service` ("" for all of it); raise `Unreachable` if it does not in time."""
+    request = health_pb2.HealthCheckRequest(service=service)
+    try:
+        for answer in health_pb2_grpc.HealthStub(channel).Watch(request, timeout=timeout, wait_for_ready=True):
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+    except grpc.RpcError:
+        pass
+    raise Unreachable(f"{service or 'the server'} was not ready within {timeout:g} s: is it running?")

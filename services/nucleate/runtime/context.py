@@ -1,0 +1,21 @@
+"""What a servicer is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nucleate.runtime.blobs import Blobs
+from nucleate.runtime.jobs import JobRunner
+from nucleate.runtime.settings import ServiceSettings
+from nucleate.runtime.store import ObjectStore
+
+
+@dataclass(frozen=True)
+class ServiceContext:
+    """The service's name, its settings, its store (as bytes and as blobs) and its jobs."""
+
+    name: str
+    settings: ServiceSettings
+    store: ObjectStore
+    blobs: Blobs
+    jobs: JobRunner

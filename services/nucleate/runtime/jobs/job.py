@@ -1,0 +1,30 @@
+"""What the work of a job is given."""
+
+from __future__ import annotations
+
+from nucleate.runtime.jobs.execution import Execution
+
+
+class Job:
+    """The handle a work function reports to."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self.job_id = execution.record.job_id
+
+    def progress(self, step: int, total: int, stage: str = "", **values: float) -> None:
+        """Report step `step` of `total`; cheap enough for every step, since writing and streaming are throttled elsewhere.
+
+        Raises:
+            Cancelled: somebody cancelled the job. When the server is stopping, a `BaseException` ends the work instead.
+        """
+        self._execution.report(step, total, stage, values)
+        self._execution.check()
+
+    def checkpoint(self, data: bytes) -> None:
+        """Replace the checkpoint, atomically; it goes when the job is done."""
+        self._execution.record.write_checkpoint(data)
+
+    def restored(self) -> bytes | None:
+        """Return the latest checkpoint of an earlier attempt that was interrupted, cancelled or failed."""
+        return self._execution.record.checkpoint() if self._execution.resumed else None

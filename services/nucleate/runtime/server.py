@@ -1,0 +1,108 @@
+"""A gRPC server with health, reflection, jobs, metrics, and an orderly end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import grpc
+import structlog
+
+from nucleate.errors import Precondition
+from nucleate.runtime.blobs import Blobs
+from nucleate.runtime.context import ServiceContext
+from nucleate.runtime.health import Health, Registrar
+from nucleate.runtime.interceptor import Boundary
+from nucleate.runtime.jobs import JobRunner, JobsServicer
+from nucleate.runtime.serving import serve_until_stopped
+from nucleate.runtime.settings import ServiceSettings
+from nucleate.runtime.store import open_store
+from nucleate.runtime.telemetry import Metrics
+from nucleate.v1 import jobs_pb2_grpc
+
+__all__ = ["MAX_MESSAGE_BYTES", "RunningServer", "ServiceContext", "ServiceSettings", "serve", "start_server"]
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+THREADS = 16
+OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.so_reuseport", 0),  # otherwise a second server on the port is silently given half of the calls
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+Register = Callable[[grpc.Server, ServiceContext], None]
+
+
+class RunningServer:
+    """A server that answers at `endpoint` ("host:port"), with metrics on `metrics_port`."""
+
+    def __init__(self, server: grpc.Server, port: int, context: ServiceContext, health: Health, metrics: Metrics) -> None:
+        settings = context.settings
+        self.port = port
+        self.endpoint = _address(settings.host, port)
+        self.context = context
+        self._server = server
+        self._health = health
+        self.metrics_port, self._stop_metrics = metrics.expose(settings.host, settings.metrics_port)
+        server.start()
+        health.serving()
+
+    def stop(self) -> None:
+        """Say NOT_SERVING, interrupt the jobs, give calls under way `drain_seconds` to finish, and end."""
+        drain = self.context.settings.drain_seconds
+        self._health.draining()
+        stopped = self._server.stop(drain)
+        self.context.jobs.drain(drain)
+        stopped.wait()
+        self._health.close()
+        self._stop_metrics()
+
+
+def start_server(name: str, register: Register, settings: ServiceSettings) -> RunningServer:
+    """Start without blocking: `register(server, context)` adds the servicers; `nucleate.v1.JobsService` is always added.
+
+    Raises:
+        Precondition: the port is taken.
+        StoreUnreachable: the store cannot be opened.
+    """
+    metrics = Metrics(name)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
+    server = grpc.server(pool, interceptors=[Boundary(metrics)], options=OPTIONS, compression=grpc.Compression.NoCompression)
+    port = _bind(server, settings.host, settings.port)  # before anything slow happens
+    store = open_store(settings.store, settings)
+    jobs = JobRunner(store, name, metrics.job_event)
+    metrics.watch_running(jobs.running)
+    context = ServiceContext(name, settings, store, Blobs(store), jobs)
+    registrar = Registrar(server)
+    register(cast("grpc.Server", registrar), context)
+    jobs_pb2_grpc.add_JobsServiceServicer_to_server(JobsServicer(jobs), registrar)  # type: ignore[no-untyped-call]
+    running = RunningServer(server, port, context, Health(server, registrar.services), metrics)
+    where = {"endpoint": running.endpoint, "metrics_port": running.metrics_port, "store": settings.store}
+    structlog.get_logger().info("serving", service=name, **where)
+    return running
+
+
+def serve(name: str, settings: ServiceSettings, register: Register) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; the whole of a service's process.
+
+    Takes `--port-file PATH` from the command line (or NUCLEATE_PORT_FILE): the bound port is written there once serving.
+    A domain error at the start ends the process with one line and that error's exit code.
+    """
+    serve_until_stopped(name, settings, lambda: start_server(name, register, settings))
+
+
+def _bind(server: grpc.Server, host: str, port: int) -> int:
+    try:
+        return server.add_insecure_port(_address(host, port))
+    except RuntimeError:
+        message = f"port {_address(host, port)} cannot be used: stop what listens there, or set NUCLEATE_PORT to another"
+        raise Precondition(message) from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
