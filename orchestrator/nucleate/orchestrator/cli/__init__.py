@@ -1,0 +1,40 @@
+"""The command `nucleate`: results on stdout, progress on stderr, exit codes as in `exits`.
+
+Every command imports what it needs when it runs, so that `nucleate --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; return its exit code, with any error told in one line on stderr."""
+    from nucleate.orchestrator.cli.app import app
+    from nucleate.orchestrator.cli.exits import FAILED, INTERRUPTED, OK, complain
+
+    try:
+        status = app(args=arguments, prog_name="nucleate", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `nucleate … | head`
+        sys.stdout = None
+        return FAILED
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last stop: nothing ends in a traceback
+        return complain(error)
+    if status == INTERRUPTED:  # typer turns Ctrl-C into this code
+        return complain(KeyboardInterrupt())
+    return status if isinstance(status, int) else OK
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End by an exception, so that processes the command started are stopped."""
+    raise SystemExit(128 + number)

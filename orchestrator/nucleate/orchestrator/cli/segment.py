@@ -1,0 +1,94 @@
+"""segment and evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nucleate.orchestrator.cli.options import Images, Json, Out
+
+SCORES = ("dice1", "dice2", "aji", "ajip", "pq", "dq", "sq")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(segment)
+    app.command()(evaluate)
+
+
+def segment(
+    images: Images,
+    model: Annotated[str, typer.Option(metavar="REF", help="A model folder or URI, or 'classical' for the training-free one.")],
+    out: Out,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also draw the contours: OUT/overlays.")] = False,
+) -> None:
+    """Segment nuclei: one 16-bit instance PNG per image, named as the image."""
+    from nucleate.client.intake import images_in
+    from nucleate.client.models import load_model
+    from nucleate.client.output import output_folder, safe_name
+    from nucleate.client.upload import upload_images
+    from nucleate.orchestrator.cli.images import write_blob
+    from nucleate.orchestrator.cli.progress import progress_display
+    from nucleate.orchestrator.cli.session import any_services, new_job_id
+    from nucleate.v1 import hovernet_pb2
+
+    files = images_in(images)
+    with output_folder(out) as staging, progress_display() as display, any_services(["hovernet"], display) as session:
+        request = hovernet_pb2.SegmentRequest(job_id=new_job_id("segment"), overlays=overlays)
+        if model == "classical":
+            request.classical.SetInParent()
+        else:
+            request.model.CopyFrom(load_model(model, session.blobs, "hovernet"))
+        request.images.extend(upload_images(session.blobs, files))
+        remote = session.remote("hovernet")
+        result = remote.follow(remote.stub.Segment, request, display.update)
+        if overlays:
+            (staging / "overlays").mkdir()
+        for each in result.images:
+            write_blob(session, each.instances, staging / safe_name(each.id))
+            if overlays:
+                write_blob(session, each.overlay, staging / "overlays" / safe_name(each.id))
+    for each in result.images:
+        print(f"{each.id}\t{each.nuclei} nuclei")
+
+
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(metavar="PRED", help="Folder of predicted instance maps, or one.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUE", help="Folder of true instance maps of the same names, or one.")],
+    as_json: Json = False,
+) -> None:
+    """Score predicted against true instance maps: DICE1, DICE2, AJI, AJI+, PQ, DQ, SQ."""
+    from nucleate.client.intake import maps_paired, masks_in
+    from nucleate.client.upload import upload_masks
+    from nucleate.orchestrator.cli.console import as_dict, show_json, show_table
+    from nucleate.orchestrator.cli.progress import progress_display
+    from nucleate.orchestrator.cli.session import any_services, new_job_id
+    from nucleate.v1 import hovernet_pb2
+
+    pairs = maps_paired(masks_in(predicted, "PRED"), masks_in(truth, "TRUE"))
+    with progress_display() as display, any_services(["hovernet"], display) as session:
+        maps = upload_masks(session.blobs, [ours for ours, _ in pairs], sealed=False)
+        truths = upload_masks(session.blobs, [true for _, true in pairs], sealed=True)
+        request = hovernet_pb2.EvaluateRequest(
+            job_id=new_job_id("evaluate"),
+            pairs=[
+                hovernet_pb2.EvaluationPair(id=ours.id, predicted=maps[ours.id], truth=truths[true.id]) for ours, true in pairs
+            ],
+        )
+        remote = session.remote("hovernet")
+        result = remote.follow(remote.stub.Evaluate, request, display.update)
+    if as_json:
+        show_json(as_dict(result))
+        return
+    rows = [(each.id, *score_cells(each.scores), str(each.nuclei_predicted), str(each.nuclei_true)) for each in result.images]
+    show_table(
+        ("image", "DICE1", "DICE2", "AJI", "AJI+", "PQ", "DQ", "SQ", "found", "true"),
+        [*rows, ("mean", *score_cells(result.mean), "", "")],
+    )
+
+
+def score_cells(scores: object) -> tuple[str, ...]:
+    """Format the seven scores of a SegmentationScores."""
+    return tuple(f"{getattr(scores, name):.4f}" for name in SCORES)
