@@ -1,0 +1,145 @@
+"""The services as the orchestrator calls them: one job at a time per run, patient while a service is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import structlog
+
+from nucleate.errors import Cancelled, NucleateError, Unreachable
+from nucleate.orchestrator.live import LiveRun
+from nucleate.runtime.channels import connect, rpc_error_to_domain
+from nucleate.v1 import (
+    annotator_pb2_grpc,
+    colornorm_pb2_grpc,
+    hovernet_pb2_grpc,
+    interactive_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    refiner_pb2_grpc,
+    synthesis_pb2_grpc,
+)
+
+_log = structlog.get_logger(__name__)
+_STUBS: Mapping[str, Any] = {
+    "synthesis": synthesis_pb2_grpc.SynthesisServiceStub,
+    "refiner": refiner_pb2_grpc.RefinerServiceStub,
+    "colornorm": colornorm_pb2_grpc.ColorNormServiceStub,
+    "interactive": interactive_pb2_grpc.InteractiveServiceStub,
+    "hovernet": hovernet_pb2_grpc.HoverNetServiceStub,
+    "annotator": annotator_pb2_grpc.AnnotatorServiceStub,
+}
+_FIRST_DELAY = 0.25
+_LONGEST_DELAY = 5.0
+# A unary call of a session carries a small window; a service needs this long only while it loads a model.
+_UNARY_SECONDS = 120.0
+
+
+class Backends:
+    """Channels to the services, by name. A service that is away is waited for up to `patience` seconds."""
+
+    def __init__(self, endpoints: Mapping[str, str], patience: float) -> None:
+        self._endpoints = dict(endpoints)
+        self._patience = patience
+        self._channels = {service: connect(endpoint) for service, endpoint in self._endpoints.items()}
+
+    def close(self) -> None:
+        """Close every channel."""
+        for channel in self._channels.values():
+            channel.close()
+
+    def job(self, run: LiveRun, service: str, method: str, request: Any) -> Any:
+        """Start or re-attach the job of `request.job_id`, follow its progress, and return its result message.
+
+        Raises:
+            Interrupted: the run is to stop.
+            Unreachable: the service stayed away longer than the patience.
+            NucleateError: what the service says of the request.
+        """
+        call = getattr(_STUBS[service](self._channels[service]), method)
+        run.job = (service, request.job_id)
+        try:
+            return self._patiently(run, service, request.job_id, lambda: self._followed(run, call(request)))
+        finally:
+            run.job = None
+
+    def unary(self, run: LiveRun, service: str, method: str, request: Any) -> Any:
+        """Make an idempotent unary call."""
+        call = getattr(_STUBS[service](self._channels[service]), method)
+        return self._patiently(run, service, "", lambda: call(request, timeout=_UNARY_SECONDS))
+
+    def cancel_job(self, service: str, job_id: str) -> None:
+        """Ask a service to stop a job; a service that cannot be asked has nothing to stop."""
+        try:
+            stub = jobs_pb2_grpc.JobsServiceStub(self._channels[service])
+            stub.CancelJob(jobs_pb2.CancelJobRequest(job_id=job_id), timeout=5.0)
+        except grpc.RpcError as error:
+            _log.info("job not cancelled", service=service, job_id=job_id, code=str(error.code()))
+
+    @staticmethod
+    def _followed(run: LiveRun, stream: Any) -> Any:
+        with run.calling(stream):
+            for event in stream:
+                if event.WhichOneof("event") == "result":
+                    return event.result
+                run.progress = event.progress
+        return None
+
+    def _patiently(self, run: LiveRun, service: str, job_id: str, attempt: Any) -> Any:
+        away_since: float | None = None
+        last = run.progress
+        delay = _FIRST_DELAY
+        while True:
+            run.check()
+            try:
+                result = attempt()
+            except grpc.RpcError as error:
+                run.check()
+                self._raise_unless_away(error, service, job_id)
+                result = None
+            if result is not None:
+                return result
+            if run.progress is not last:
+                # It answered meanwhile: a new absence begins.
+                away_since, last, delay = None, run.progress, _FIRST_DELAY
+            now = time.monotonic()
+            away_since = now if away_since is None else away_since
+            if now - away_since >= self._patience:
+                raise Unreachable(
+                    f"the {service} service at {self._endpoints[service]} did not answer for {self._patience:g} s: "
+                    "run `nucleate up`, then `nucleate run resume RUN`"
+                )
+            run.pause(delay)
+            delay = min(2 * delay, _LONGEST_DELAY)
+
+    def _raise_unless_away(self, error: grpc.RpcError, service: str, job_id: str) -> None:
+        """Return if the call is worth repeating: the service is away, or went away under the call."""
+        code = error.code()
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return
+        if code is grpc.StatusCode.CANCELLED and not self._was_cancelled(service, job_id):
+            return
+        raise rpc_error_to_domain(error) from error
+
+    def _was_cancelled(self, service: str, job_id: str) -> bool:
+        """Tell a job somebody cancelled from a stream that a stopping server dropped."""
+        if not job_id:
+            return True
+        try:
+            stub = jobs_pb2_grpc.JobsServiceStub(self._channels[service])
+            answer = stub.GetJob(jobs_pb2.GetJobRequest(job_id=job_id), timeout=5.0)
+        except grpc.RpcError:
+            return False
+        return bool(answer.state == jobs_pb2.JOB_STATE_CANCELLED)
+
+
+def reason(error: Exception) -> str:
+    """One public line for an error of a step."""
+    if isinstance(error, Cancelled):
+        return "its job was cancelled"
+    if isinstance(error, NucleateError):
+        return str(error)
+    return "unexpected error; the orchestrator's log says more"

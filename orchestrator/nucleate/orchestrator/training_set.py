@@ -1,0 +1,79 @@
+"""A cycle's training set: synthetic pairs, pseudo-labels of the pool, and every mask accepted so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample, split_80_20
+from nucleate.orchestrator.profiles import RunProfile
+from nucleate.v1 import common_pb2, hovernet_pb2, refiner_pb2
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    id: str
+    image: common_pb2.Blob
+    instances: common_pb2.Blob
+    origin: Origin
+    weight: float
+    ignore: common_pb2.Blob | None = None
+
+
+def training_set(
+    profile: RunProfile,
+    seed: int,
+    *,
+    refined: Iterable[refiner_pb2.RefinedImage],
+    pool: Mapping[str, common_pb2.Image],
+    labels: Iterable[hovernet_pb2.SegmentedImage],
+    accepted: Iterable[common_pb2.LabelledImage],
+) -> Dataset:
+    """Put the sources together, each split 80/20 by itself, so that both sides hold every origin in the same proportion.
+
+    `pool` are the un-annotated images by id, `labels` their current pseudo-labels; an image in which nothing was found teaches
+    nothing and is left out. The same arguments give the same manifest bytes.
+    """
+    groups = (
+        [_synthetic(each, profile.weight_synthetic) for each in refined],
+        [_pseudo(each, pool[each.id], profile.weight_pseudo) for each in labels if each.nuclei],
+        [_accepted(each, profile.weight_accepted) for each in accepted],
+    )
+    return Dataset(sample for group in groups for sample in _split(group, seed))
+
+
+def composition(dataset: Dataset) -> dict[str, int]:
+    """Number of samples by origin."""
+    return {origin.value: sum(sample.origin == origin for sample in dataset.samples) for origin in Origin}
+
+
+def _synthetic(refined: refiner_pb2.RefinedImage, weight: float) -> _Labelled:
+    sample, origin = refined.sample, Origin.REFINED if refined.gate.accepted else Origin.SYNTHETIC
+    return _Labelled(f"synthetic.{sample.id}", sample.image, sample.instances, origin, weight)
+
+
+def _pseudo(label: hovernet_pb2.SegmentedImage, image: common_pb2.Image, weight: float) -> _Labelled:
+    ignore = label.ignore if label.HasField("ignore") else None
+    return _Labelled(f"pool.{label.id}", image.data, label.instances, Origin.PSEUDO, weight, ignore)
+
+
+def _accepted(sample: common_pb2.LabelledImage, weight: float) -> _Labelled:
+    return _Labelled(f"accepted.{sample.id}", sample.image, sample.instances, Origin.ACCEPTED, weight)
+
+
+def _split(group: Sequence[_Labelled], seed: int) -> Iterable[Sample]:
+    side = split_80_20([each.id for each in group], seed)
+    for each in group:
+        yield Sample(
+            id=each.id,
+            image=_ref(each.image),
+            instances=_ref(each.instances),
+            ignore=None if each.ignore is None else _ref(each.ignore),
+            origin=each.origin,
+            split=side[each.id],
+            weight=each.weight,
+        )
+
+
+def _ref(blob: common_pb2.Blob) -> BlobRef:
+    return BlobRef(uri=blob.uri, sha256=blob.sha256, size=blob.size, media_type=blob.media_type)
