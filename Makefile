@@ -1,7 +1,7 @@
 # nucleate. Every CI job is one target; `make check` runs them all.
 VENV  ?= .venv
 BIN   := $(VENV)/bin
-PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP   := $(BIN)/python -m pip --disable-pip-version-check -qq
 # The first Python 3.11-3.13 there is. PIP_ARGS can name a package index with CPU builds of torch.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 PIP_ARGS ?=

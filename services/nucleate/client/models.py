@@ -27,7 +27,7 @@ def save_model(model: common_pb2.Model, folder: Path, blobs: Blobs) -> Path:
     folder = folder.absolute()
     with output_folder(folder) as staging:
         for name, blob in model.files.items():
-            if name == CARD or Path(name).name != name or name.startswith("."):
+            if not name or name == CARD or Path(name).name != name or name.startswith("."):
                 raise InvalidModel(f"model file '{name}' is not a plain file name: export the model again")
             (staging / name).write_bytes(blobs.get(blob))
         (staging / CARD).write_bytes(blobs.get(model.card))

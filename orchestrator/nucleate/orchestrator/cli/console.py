@@ -26,20 +26,22 @@ def as_dict(message: Message) -> dict[str, Any]:
     return json_format.MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a table on stdout: figures right-aligned, a plain one when stdout is no terminal."""
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout: figures right-aligned, never cut when stdout is no terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*headings, title=title or None, box=box.SIMPLE, title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*row)
+    lines = list(rows)
+    table = Table(*headings, box=box.SIMPLE)
+    for index, column in enumerate(table.columns):
+        figures = all(line[index][:1].isdigit() or line[index] in {"", "-"} for line in lines)
+        column.justify = "right" if figures and index else "left"
+    for line in lines:
+        table.add_row(*line)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(80, console.measure(table).maximum))
+        console = Console(highlight=False, width=Console(width=10_000).measure(table).maximum)
     console.print(table)
 
 

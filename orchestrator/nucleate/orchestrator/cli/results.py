@@ -11,6 +11,7 @@ from nucleate.client.output import output_folder
 from nucleate.errors import NucleateError
 from nucleate.orchestrator.cli.console import duration, show_table
 from nucleate.orchestrator.cli.session import Session
+from nucleate.orchestrator.report import render
 from nucleate.v1 import orchestrator_pb2 as pb
 
 HEADINGS = ("", "DICE1", "DICE2", "AJI", "AJI+", "PQ", "DQ", "SQ", "clicks", "nuclei", "time")
@@ -43,25 +44,24 @@ def show_run(run: pb.Run) -> None:
 
 
 def export_report(session: Session, run_id: str, out: Path) -> None:
-    """Write OUT/report.{json,csv,html} and OUT/models/KIND; report.json's `models` are the absolute paths of those folders.
+    """Write OUT/models/KIND, and OUT/report.{json,csv,html} whose model references are the absolute paths of those folders.
 
     Raises:
-        NucleateError: the orchestrator's report is no JSON object.
+        NucleateError: the data of the report cannot be read.
     """
     out = out.absolute()
     remote = session.remote("orchestrator")
     response = remote.call(remote.stub.GetReport, pb.GetReportRequest(run_id=run_id), timeout_s=120)
     try:
-        report = dict(json.loads(session.blobs.get(response.json)))
+        data = dict(json.loads(session.blobs.get(response.data)))
     except ValueError:
-        raise NucleateError(f"the report of {run_id} is not JSON: update the orchestrator") from None
-    report["models"] = {kind: str(out / "models" / kind) for kind in sorted(response.models)}
+        raise NucleateError(f"the report of {run_id} cannot be read: are client and services of one version?") from None
+    report = render(data, {kind: str(out / "models" / kind) for kind in sorted(response.models)})
     with output_folder(out) as staging:
         for kind, model in response.models.items():
             save_model(model, staging / "models" / kind, session.blobs)
-        (staging / "report.csv").write_bytes(session.blobs.get(response.csv))
-        (staging / "report.html").write_bytes(session.blobs.get(response.html))
-        (staging / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        for suffix in ("json", "csv", "html"):
+            (staging / f"report.{suffix}").write_text(getattr(report, suffix), encoding="utf-8")
     for kind, model in response.models.items():
         _drop_strangers(out / "models" / kind, {*model.files, "card.json"})
 

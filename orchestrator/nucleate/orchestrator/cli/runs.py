@@ -78,12 +78,15 @@ def resume(run_id: RunId = "", out: OutOption = None) -> None:
 @run.command("list")
 def list_runs(as_json: Json = False) -> None:
     """List the runs, the latest first."""
-    from nucleate.orchestrator.cli.console import as_dict, show_json, show_table
+    from nucleate.orchestrator.cli.console import as_dict, show_json, show_table, tell
     from nucleate.orchestrator.cli.following import runs_newest_first, state_name
 
     runs = runs_newest_first()
     if as_json:
         show_json([as_dict(each) for each in runs])
+        return
+    if not runs:
+        tell("there is no run yet: start one with `nucleate run start IMAGES`")
         return
     rows = [
         (each.run_id, state_name(each), f"{each.cycle}/{each.cycles}", each.step, each.started.ToJsonString()[:19])

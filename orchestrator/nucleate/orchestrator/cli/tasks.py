@@ -24,7 +24,7 @@ def list_tasks(
     as_json: Json = False,
 ) -> None:
     """List annotation tasks: which window of which image."""
-    from nucleate.orchestrator.cli.console import as_dict, show_json, show_table
+    from nucleate.orchestrator.cli.console import as_dict, show_json, show_table, tell
     from nucleate.orchestrator.cli.progress import progress_display
     from nucleate.orchestrator.cli.session import running_services
     from nucleate.v1 import orchestrator_pb2 as pb
@@ -35,6 +35,9 @@ def list_tasks(
     shown = [task for task in found if everything or not task.done]
     if as_json:
         show_json([as_dict(task) for task in shown])
+        return
+    if not shown:
+        tell("no annotation task is open")
         return
     rows = [
         (task.task_id, task.run_id, str(task.cycle), task.image.id, _where(task.window), "done" if task.done else "open")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -79,11 +80,16 @@ def _signal(pid: int, known: str, number: signal.Signals) -> bool:
 
 
 def last_words(log: Path, offset: int) -> str:
-    """Return the last line that was logged after `offset` bytes; "" if none."""
+    """Return the last line that was logged after `offset` bytes, of a JSON line its event and error; "" if none."""
     try:
         with log.open("rb") as file:
             file.seek(offset)
             lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    try:
+        entry = dict(json.loads(line))
+    except (ValueError, TypeError):
+        return line
+    return " ".join(str(entry[key]) for key in ("event", "error") if entry.get(key))

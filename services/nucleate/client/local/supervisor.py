@@ -113,7 +113,7 @@ class Supervisor:
 
     def _retire(self, state: State, wanted: list[str], notify: Notify) -> None:
         """Stop what another version or another Python started."""
-        mine = (self.version, sys.executable)
+        mine = (self.version, sys.prefix)
         self._stop(
             {name: each for name, each in state.running.items() if name in wanted and (each.version, each.python) != mine},
             notify,
@@ -131,14 +131,13 @@ class Supervisor:
         record = state.services[name]
         process = spawn([sys.executable, "-m", module_of(name)], self._environment(state, record), self.log(name))
         record.pid, record.identity = process.pid, identity(process.pid)
-        record.version, record.python = self.version, sys.executable
+        record.version, record.python = self.version, sys.prefix
         save_state(self.home, state)  # at once: a killed `up` must leave no process that nobody knows
 
     def _environment(self, state: State, record: ServiceRecord) -> dict[str, str]:
         unset = {"NUCLEATE_PORT_FILE", "NUCLEATE_METRICS_PORT"}
         return {
             **{name: value for name, value in os.environ.items() if name not in unset},
-            "NUCLEATE_LOG_JSON": os.environ.get("NUCLEATE_LOG_JSON", "false"),
             "NUCLEATE_HOME": str(self.home),
             "NUCLEATE_STORE": state.store,
             "NUCLEATE_DRAIN_SECONDS": str(self.drain_s),
