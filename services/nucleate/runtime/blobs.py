@@ -33,7 +33,8 @@ class Blobs:
         digest = hashlib.sha256(data).hexdigest()
         key = f"{SEALED if sealed else SHARED}{digest[:2]}/{digest}"
         # What is there already is compared, so that storing again heals an object that was damaged.
-        if not self.store.put_new(key, data, media_type) and self.store.get(key) != data:
+        taken = self.store.exists(key) or not self.store.put_new(key, data, media_type)
+        if taken and self.store.get(key) != data:
             self.store.put(key, data, media_type)
         return common_pb2.Blob(
             uri=key, sha256=digest, size=len(data), media_type=media_type, dtype=dtype, shape=[int(side) for side in shape]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -98,8 +99,11 @@ def serve(name: str, settings: ServiceSettings, register: Register) -> None:
 
 def _bind(server: grpc.Server, host: str, port: int) -> int:
     try:
+        if port:  # looked at first, because gRPC reports a port that is taken on stderr in its own words
+            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+                pass
         return server.add_insecure_port(_address(host, port))
-    except RuntimeError:
+    except (OSError, RuntimeError):
         message = f"port {_address(host, port)} cannot be used: stop what listens there, or set NUCLEATE_PORT to another"
         raise Precondition(message) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -64,7 +65,8 @@ class Metrics:
     def expose(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
         """Serve the metrics over HTTP; return the port and a function that stops it. Raise `Precondition` if it is taken."""
         try:
-            server = make_server(host, port, make_wsgi_app(self.registry), _Quick, handler_class=_Silent)
+            kind = _Quick6 if ":" in host else _Quick
+            server = make_server(host, port, make_wsgi_app(self.registry), kind, handler_class=_Silent)
         except OSError as error:
             raise Precondition(f"metrics port {host}:{port} cannot be used: {error.strerror}; choose another") from None
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="metrics", daemon=True)
@@ -83,6 +85,12 @@ class _Quick(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     allow_reuse_address = True
+
+
+class _Quick6(_Quick):
+    """The same on an IPv6 address."""
+
+    address_family = socket.AF_INET6
 
 
 class _Silent(WSGIRequestHandler):

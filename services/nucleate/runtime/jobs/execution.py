@@ -26,6 +26,7 @@ class Execution:
         self.record = record
         self.attempt = attempt
         self.resumed = resumed
+        self.begun = threading.Event()
         self.cancelled = threading.Event()
         self.interrupted = threading.Event()
         self.writing = threading.Lock()  # held while the state is written, so that "running" never follows an outcome

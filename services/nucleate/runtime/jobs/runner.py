@@ -71,6 +71,7 @@ class JobRunner:
         execution = self._worker.live.get(job_id)
         if execution:
             execution.cancelled.set()
+            self._worker.release(execution)
             execution.wait(wait_seconds)
             return execution.state
         snapshot = self._stored(record)
@@ -93,6 +94,7 @@ class JobRunner:
             executions = list(self._worker.live.values())
         for execution in executions:
             execution.interrupted.set()
+            self._worker.release(execution)
         for execution in executions:
             if not execution.wait(max(deadline - time.monotonic(), 0.0)):
                 self._worker.conclude(execution, Interrupted())  # its step takes longer than we may wait

@@ -45,6 +45,14 @@ class Worker:
             self._thread = threading.Thread(target=self._run_all, name=f"jobs-{self._service}", daemon=True)
             self._thread.start()
 
+    def release(self, execution: Execution) -> None:
+        """Conclude at once what was cancelled or interrupted before it began."""
+        if not execution.begun.is_set():
+            try:
+                execution.check()
+            except (Cancelled, Interrupted) as stopped:
+                self.conclude(execution, stopped)
+
     def conclude(self, execution: Execution, outcome: bytes | BaseException) -> None:
         """Write and announce the outcome, once: the first one stands."""
         with execution.writing:
@@ -67,6 +75,9 @@ class Worker:
     def _run_all(self) -> None:
         while True:
             execution, work = self._queue.get()
+            execution.begun.set()
+            if execution.state != pb.JOB_STATE_RUNNING:
+                continue
             began = time.monotonic()
             self._observe("started")
             self.conclude(execution, _result_of(execution, work))

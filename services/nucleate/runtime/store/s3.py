@@ -57,7 +57,10 @@ class S3Store:
         self._client = client
         self._bucket = bucket
         self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), maxsize=16)
-        parts = urllib3.util.parse_url(client.get_presigned_url("GET", bucket, "x"))
+        try:
+            parts = urllib3.util.parse_url(client.get_presigned_url("GET", bucket, "x"))
+        except ValueError:
+            raise InvalidInput(f"'{bucket}' is no bucket name: use 3 to 63 lower-case letters, digits and -") from None
         self.endpoint = f"{parts.scheme}://{parts.netloc}/{bucket}"
         with self._reporting():
             if not client.bucket_exists(bucket):
