@@ -43,9 +43,14 @@ def load_model(reference: str, blobs: Blobs, kind: str = "") -> common_pb2.Model
         InvalidModel: no such folder, no card, a damaged card, no files, or another kind of model.
     """
     model = _from_store(reference, blobs) if reference.startswith(URI) else _from_folder(Path(reference), blobs)
-    if kind and model.kind != kind:
-        raise InvalidModel(f"model {reference} is of kind '{model.kind}': this command takes a '{kind}' model")
+    _check_kind(reference, model.kind, kind)
     return model
+
+
+def check_model(reference: str, kind: str) -> None:
+    """Raise what `load_model` would raise of a folder, before anything is started or stored; a URI cannot be told yet."""
+    if not reference.startswith(URI):
+        _check_kind(reference, _read_card(Path(reference))[0], kind)
 
 
 def store_model(model: common_pb2.Model, blobs: Blobs) -> str:
@@ -55,24 +60,33 @@ def store_model(model: common_pb2.Model, blobs: Blobs) -> str:
 
 
 def _from_folder(folder: Path, blobs: Blobs) -> common_pb2.Model:
+    kind, card, paths = _read_card(folder)
+    return common_pb2.Model(
+        kind=kind,
+        card=blobs.put(card, "application/json"),
+        files={path.name: blobs.put(path.read_bytes(), _MEDIA.get(path.suffix, "application/octet-stream")) for path in paths},
+    )
+
+
+def _read_card(folder: Path) -> tuple[str, bytes, list[Path]]:
+    """Return the kind, the card's bytes and the model's other files."""
     try:
         card = (folder / CARD).read_bytes()
-        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if _belongs(path)}
+        paths = sorted(path for path in folder.iterdir() if _belongs(path))
     except OSError:
         raise InvalidModel(f"no model at {folder}: give a folder with {CARD}{_hint(folder)}") from None
     try:
         kind = str(json.loads(card)["kind"])
     except (ValueError, KeyError, TypeError):
         raise InvalidModel(f"{folder / CARD} is not a model card: export the model again") from None
-    if not files:
+    if not paths:
         raise InvalidModel(f"model folder {folder} has a card but no weights: export the model again")
-    return common_pb2.Model(
-        kind=kind,
-        card=blobs.put(card, "application/json"),
-        files={
-            name: blobs.put(data, _MEDIA.get(Path(name).suffix, "application/octet-stream")) for name, data in files.items()
-        },
-    )
+    return kind, card, paths
+
+
+def _check_kind(reference: str, kind: str, wanted: str) -> None:
+    if wanted and kind != wanted:
+        raise InvalidModel(f"model {reference} is of kind '{kind}': this command takes a model of kind '{wanted}'")
 
 
 def _belongs(path: Path) -> bool:

@@ -44,7 +44,7 @@ def test_a_model_is_found_again_in_the_store(blobs: Blobs):
 
 def test_wrong_references_name_the_fix(blobs: Blobs, tmp_path: Path):
     exported = save_model(model_in(blobs, model_safetensors=b"w"), tmp_path / "out" / "models" / "hovernet", blobs)
-    with pytest.raises(InvalidModel, match="is of kind 'hovernet': this command takes a 'interactive' model"):
+    with pytest.raises(InvalidModel, match="is of kind 'hovernet': this command takes a model of kind 'interactive'"):
         load_model(str(exported), blobs, "interactive")
     with pytest.raises(InvalidModel, match=f"no model at .*such as {exported}"):
         load_model(str(tmp_path / "out"), blobs)

@@ -33,7 +33,7 @@ def click(
 ) -> None:
     """Segment the nucleus under the --at clicks and not under the --not clicks; --at clicks are placed first."""
     from nucleate.client.intake import images_in
-    from nucleate.client.models import load_model
+    from nucleate.client.models import check_model, load_model
     from nucleate.client.output import write_file
     from nucleate.client.png import mask_png
     from nucleate.client.upload import upload_images
@@ -48,6 +48,7 @@ def click(
     files = images_in(image, "IMAGE")
     if len(files) != 1:
         raise InvalidInput(f"IMAGE {image} holds {len(files)} images: give one image file")
+    check_model(model, "interactive")
     _check_inside(clicks, files[0].size, image)
     with progress_display() as display, any_services(["interactive"], display) as session:
         (uploaded,) = upload_images(session.blobs, files)

@@ -36,8 +36,10 @@ def synthesize(
     from nucleate.orchestrator.cli.console import tell
     from nucleate.orchestrator.cli.progress import progress_display
     from nucleate.orchestrator.cli.session import any_services, new_job_id
+    from nucleate.orchestrator.profiles import profile_named
     from nucleate.v1 import synthesis_pb2
 
+    profile_named(profile)
     files = images_in(images)
     with output_folder(out) as staging, progress_display() as display, any_services(["synthesis"], display) as session:
         remote = session.remote("synthesis")
@@ -74,12 +76,14 @@ def normalize(
 ) -> None:
     """Give images the colours of a target image."""
     from nucleate.client.intake import images_in
+    from nucleate.client.models import check_model
     from nucleate.client.output import output_folder, safe_name
     from nucleate.client.upload import upload_images
     from nucleate.errors import InvalidInput
     from nucleate.orchestrator.cli.console import tell
     from nucleate.orchestrator.cli.progress import progress_display
     from nucleate.orchestrator.cli.session import any_services, new_job_id
+    from nucleate.orchestrator.profiles import profile_named
     from nucleate.v1 import colornorm_pb2 as pb
 
     methods = {
@@ -88,6 +92,9 @@ def normalize(
     }
     if method not in methods:
         raise InvalidInput(f"unknown method '{method}': choose one of {', '.join(methods)}")
+    profile_named(profile)
+    if model:
+        check_model(model, "colornorm")
     files, target_files = images_in(images), images_in(target, "--target")
     if len(target_files) != 1:
         raise InvalidInput(f"--target {target} holds {len(target_files)} images: give one image")

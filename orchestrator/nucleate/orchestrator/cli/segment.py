@@ -26,7 +26,7 @@ def segment(
 ) -> None:
     """Segment nuclei: one 16-bit instance PNG per image, named as the image."""
     from nucleate.client.intake import images_in
-    from nucleate.client.models import load_model
+    from nucleate.client.models import check_model, load_model
     from nucleate.client.output import output_folder, safe_name
     from nucleate.client.upload import upload_images
     from nucleate.orchestrator.cli.images import write_blob
@@ -35,6 +35,8 @@ def segment(
     from nucleate.v1 import hovernet_pb2
 
     files = images_in(images)
+    if model != "classical":
+        check_model(model, "hovernet")
     with output_folder(out) as staging, progress_display() as display, any_services(["hovernet"], display) as session:
         request = hovernet_pb2.SegmentRequest(job_id=new_job_id("segment"), overlays=overlays)
         if model == "classical":
