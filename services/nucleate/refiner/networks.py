@@ -1,0 +1,92 @@
+"""The fully convolutional pair of report section 3.2.1: refiner R_Ω and patch discriminator D_ψ.
+
+R follows SimGAN (arXiv 1612.07828): residual blocks and no pooling, but on a pixel-unshuffled half-resolution grid (a quarter
+of the work), without normalisation layers (they mix the statistics of small batches), and as a bounded residual whose last
+layer starts at zero, so that an untrained refiner is the identity. D sees patches, not images (section 2.2), and spectral
+normalisation (arXiv 1802.05957) keeps it from running away from R.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+SLOPE = 0.2
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(leaky(conv(leaky(x)))), 3x3, same size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Same shape."""
+        h_BCHW = self.first(F.leaky_relu(x_BCHW, SLOPE))
+        out: Tensor = x_BCHW + self.second(F.leaky_relu(h_BCHW, SLOPE))
+        return out
+
+
+class Refiner(nn.Module):
+    """R_Ω: float B3HW on [-1, 1], H and W even -> the same; |R(x) - x| <= bound everywhere."""
+
+    def __init__(self, channels: int, blocks: int, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+        self.inlet = nn.Conv2d(12, channels, 3, padding=1)
+        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.outlet = nn.Conv2d(channels, 12, 3, padding=1)
+        nn.init.zeros_(self.outlet.weight)
+        if self.outlet.bias is not None:
+            nn.init.zeros_(self.outlet.bias)
+        self.halo = 2 * (2 * blocks + 2)  # pixels of context on each side that an output pixel can see, rounded up
+
+    def forward(self, x_B3HW: Tensor) -> Tensor:
+        """R(x), same shape."""
+        h_BCHW = self.blocks(self.inlet(F.pixel_unshuffle(x_B3HW, 2)))
+        residual_B3HW = F.pixel_shuffle(self.outlet(F.leaky_relu(h_BCHW, SLOPE)), 2)
+        return torch.clamp(x_B3HW + self.bound * torch.tanh(residual_B3HW), -1.0, 1.0)
+
+
+class Discriminator(nn.Module):
+    """D_ψ: float B3HW on [-1, 1] -> B1hw logits of P(synthetic), one for each patch of `receptive_field` pixels."""
+
+    LAYERS = ((4, 2), (4, 2), (3, 1), (3, 1), (3, 1))  # kernel, stride
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = (3, channels, 2 * channels, 2 * channels, 2 * channels, 1)
+        convolutions = [
+            nn.Conv2d(widths[i], widths[i + 1], kernel, stride=stride) for i, (kernel, stride) in enumerate(self.LAYERS)
+        ]
+        # The last layer stays free: it sets the scale of the logits, which norm-1 layers alone keep too small to teach R.
+        self.layers = nn.ModuleList([*(spectral_norm(layer) for layer in convolutions[:-1]), convolutions[-1]])
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the image patch one logit sees, in pixels: about one to three nuclei at 40x."""
+        side, jump = 1, 1
+        for kernel, stride in self.LAYERS:
+            side, jump = side + (kernel - 1) * jump, jump * stride
+        return side
+
+    def forward(self, x_B3HW: Tensor) -> Tensor:
+        """Logits z of D = sigmoid(z) = P(synthetic)."""
+        h_BCHW = x_B3HW
+        for layer in self.layers[:-1]:
+            h_BCHW = F.leaky_relu(layer(h_BCHW), SLOPE)
+        z_B1hw: Tensor = self.layers[-1](h_BCHW)
+        return z_B1hw
+
+
+def build_pair(
+    channels: int, blocks: int, bound: float, discriminator_channels: int, seed: int
+) -> tuple[Refiner, Discriminator]:
+    """A fresh R and D whose weights depend on `seed` only; the global torch generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        return Refiner(channels, blocks, bound), Discriminator(discriminator_channels)

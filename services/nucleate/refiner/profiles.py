@@ -1,0 +1,97 @@
+"""Sizes of the refiner and of its training, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nucleate.errors import UnknownProfile
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that decides a training besides its images and its seed.
+
+    Lengths are pixels, images are on [-1, 1], λ are per-pixel means (not sums: they do not grow with the crop).
+    """
+
+    name: str
+    channels: int
+    blocks: int
+    discriminator_channels: int
+    crop: int
+    batch: int
+    steps: int
+    warmup_steps: int
+    history: int
+    refiner_rate: float
+    discriminator_rate: float
+    lambda_l1: float
+    lambda_edge: float
+    ema_decay: float
+    checkpoint_every: int
+    bound: float = 0.3
+    jpeg_quality: tuple[int, int] = (70, 96)
+    colour_jitter: float = 0.04
+
+
+PROFILES = {
+    "tiny": Profile(
+        name="tiny",
+        channels=8,
+        blocks=1,
+        discriminator_channels=8,
+        crop=48,
+        batch=2,
+        steps=6,
+        warmup_steps=2,
+        history=8,
+        refiner_rate=1e-3,
+        discriminator_rate=1e-3,
+        lambda_l1=5.0,
+        lambda_edge=5.0,
+        ema_decay=0.5,
+        checkpoint_every=2,
+    ),
+    "cpu": Profile(
+        name="cpu",
+        channels=32,
+        blocks=3,
+        discriminator_channels=32,
+        crop=96,
+        batch=4,
+        steps=200,
+        warmup_steps=40,
+        history=128,
+        refiner_rate=5e-4,
+        discriminator_rate=5e-4,
+        lambda_l1=5.0,
+        lambda_edge=5.0,
+        ema_decay=0.95,
+        checkpoint_every=50,
+    ),
+    "full": Profile(
+        name="full",
+        channels=64,
+        blocks=5,
+        discriminator_channels=64,
+        crop=256,
+        batch=32,
+        steps=10_000,
+        warmup_steps=200,
+        history=1024,
+        refiner_rate=1e-4,
+        discriminator_rate=2e-4,
+        lambda_l1=5.0,
+        lambda_edge=5.0,
+        ema_decay=0.999,
+        checkpoint_every=500,
+    ),
+}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of that name; "" means "cpu"; UnknownProfile otherwise."""
+    try:
+        return PROFILES[name or "cpu"]
+    except KeyError:
+        raise UnknownProfile(name, PROFILES) from None

@@ -1,0 +1,85 @@
+"""All that a training carries from one step to the next, and its form as bytes (safetensors)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from nucleate.errors import CorruptBlob
+from nucleate.refiner.history import HistoryBuffer
+from nucleate.refiner.networks import Discriminator, Refiner, build_pair
+from nucleate.refiner.profiles import Profile
+
+
+class TrainingState:
+    """R, D, the moving average of R, both optimizers, the history buffer and the number of steps done."""
+
+    def __init__(self, profile: Profile, seed: int, device: torch.device) -> None:
+        refiner, discriminator = build_pair(
+            profile.channels, profile.blocks, profile.bound, profile.discriminator_channels, seed
+        )
+        self.device = device
+        self.refiner: Refiner = refiner.to(device)
+        self.discriminator: Discriminator = discriminator.to(device)
+        self.average: Refiner = copy.deepcopy(self.refiner).requires_grad_(requires_grad=False)
+        self.refiner_optimizer = torch.optim.Adam(self.refiner.parameters(), profile.refiner_rate, betas=(0.5, 0.99))
+        self.discriminator_optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), profile.discriminator_rate, betas=(0.5, 0.99)
+        )
+        self.history = HistoryBuffer(profile.history, profile.crop)
+        self.step = 0
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Average = decay * average + (1 - decay) * refiner, parameter by parameter."""
+        for mean, value in zip(self.average.parameters(), self.refiner.parameters(), strict=True):
+            mean.lerp_(value, 1.0 - decay)
+
+    def to_bytes(self) -> bytes:
+        """Everything, exactly: a training restored from it goes on to the same bits."""
+        tensors = {
+            "step": torch.tensor(self.step),
+            "history.count": torch.tensor(self.history.count),
+            "history.images": torch.from_numpy(self.history.images_N3HW),
+        }
+        for name, module in self._modules().items():
+            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        for name, optimizer in self._optimizers().items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{key}": value for key, value in moments.items()}
+        return safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+
+    def restore(self, data: bytes) -> None:
+        """Goes back to where `to_bytes` was called; CorruptBlob if the checkpoint is of another training."""
+        try:
+            tensors = safetensors.torch.load(data)
+            for name, module in self._modules().items():
+                module.load_state_dict(_under(tensors, name))
+            for name, optimizer in self._optimizers().items():
+                _restore_moments(optimizer, _under(tensors, name))
+            self.history.images_N3HW[:] = tensors["history.images"].numpy()
+            self.history.count, self.step = int(tensors["history.count"]), int(tensors["step"])
+        except (KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+            raise CorruptBlob("the refiner's checkpoint does not fit this training; start it under a new job id") from error
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"refiner": self.refiner, "average": self.average, "discriminator": self.discriminator}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"refiner_adam": self.refiner_optimizer, "discriminator_adam": self.discriminator_optimizer}
+
+
+def _under(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in moments.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,129 @@
+"""Alternate training of R and D on the losses of report section 3.2.1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from nucleate.errors import Aborted
+from nucleate.refiner.crops import Batch, TrainingImages, draw_batch, to_bytes, to_signed
+from nucleate.refiner.losses import (
+    accuracy,
+    adversarial_loss,
+    discriminator_loss,
+    edge_regularization,
+    self_regularization,
+)
+from nucleate.refiner.profiles import Profile
+from nucleate.refiner.state import TrainingState
+from nucleate.refiner.treatment import treat
+
+GRADIENT_NORM = 1.0
+JUDGED_BATCHES = 8
+Losses = Mapping[str, float]
+
+
+def train(
+    images: TrainingImages,
+    profile: Profile,
+    state: TrainingState,
+    seed: int,
+    *,
+    on_step: Callable[[int, Losses], None],
+    on_checkpoint: Callable[[bytes], None],
+) -> dict[str, float]:
+    """Trains `state` in place up to `profile.steps` and measures it; step t depends on `state` and (seed, t) only.
+
+    Args:
+        images: synthetic pairs and real images.
+        profile: sizes, rates and weights of the losses.
+        state: fresh, warm-started or restored.
+        seed: of crops, treatment and history.
+        on_step: called with the steps done and the losses of the last one; may raise to stop.
+        on_checkpoint: called with bytes for `TrainingState.restore` every `profile.checkpoint_every` steps.
+
+    Returns:
+        What `judge` measures on crops drawn for the purpose.
+
+    Raises:
+        Aborted: a loss is not finite.
+    """
+    while state.step < profile.steps:
+        losses = train_step(images, profile, state, seed)
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise Aborted(f"refiner training diverged at step {state.step}: a loss is not finite; try another seed")
+        on_step(state.step, losses)
+        if state.step % profile.checkpoint_every == 0 and state.step < profile.steps:
+            on_checkpoint(state.to_bytes())
+    return judge(images, profile, state, seed)
+
+
+def train_step(images: TrainingImages, profile: Profile, state: TrainingState, seed: int) -> Losses:
+    """One update of D on half fresh, half remembered crops, then one of R (none during D's warm-up)."""
+    rng = np.random.default_rng([seed, state.step])
+    batch = draw_batch(images, profile.batch, profile.crop, rng)
+    x_B3HW, y_B3HW = batch.x.to(state.device), batch.y.to(state.device)
+    refined_B3HW = state.refiner(x_B3HW)
+
+    seen = np.ascontiguousarray(state.history.exchange(to_bytes(refined_B3HW), rng).transpose(0, 2, 3, 1))
+    z_fake = state.discriminator(treat(to_signed(seen).to(state.device), profile.jpeg_quality, profile.colour_jitter, rng))
+    z_real = state.discriminator(treat(y_B3HW, profile.jpeg_quality, profile.colour_jitter, rng))
+    loss_d = discriminator_loss(z_fake, z_real)
+    state.discriminator_optimizer.zero_grad()
+    loss_d.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(state.discriminator.parameters(), GRADIENT_NORM)
+    state.discriminator_optimizer.step()
+
+    losses = {"loss_d": float(loss_d.detach()), "accuracy_d": accuracy(z_fake, z_real)}
+    if state.step >= profile.warmup_steps:
+        losses |= _update_refiner(refined_B3HW, batch, profile, state, rng)
+    state.step += 1
+    return losses
+
+
+def _update_refiner(
+    refined_B3HW: torch.Tensor, batch: Batch, profile: Profile, state: TrainingState, rng: np.random.Generator
+) -> Losses:
+    x_B3HW = batch.x.to(state.device)
+    state.discriminator.requires_grad_(requires_grad=False)
+    z_fake = state.discriminator(treat(refined_B3HW, profile.jpeg_quality, profile.colour_jitter, rng))
+    realism = adversarial_loss(z_fake)
+    change = self_regularization(refined_B3HW, x_B3HW)
+    edge = edge_regularization(refined_B3HW, x_B3HW, batch.band.to(state.device))
+    loss_r = realism + profile.lambda_l1 * change + profile.lambda_edge * edge
+    state.refiner_optimizer.zero_grad()
+    loss_r.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(state.refiner.parameters(), GRADIENT_NORM)
+    state.refiner_optimizer.step()
+    state.discriminator.requires_grad_(requires_grad=True)
+    state.update_average(profile.ema_decay)
+    return {"loss_r": float(loss_r.detach()), "realism": float(realism.detach()), "change": float(change.detach())}
+
+
+@torch.no_grad()
+def judge(images: TrainingImages, profile: Profile, state: TrainingState, seed: int) -> dict[str, float]:
+    """D's accuracy before and after the averaged R, and R's mean absolute change in grey levels (0..255).
+
+    D is the last one trained, so these say how far R got against its own opponent, not how real the images look.
+    """
+    rows = []
+    state.discriminator.eval()
+    for index in range(JUDGED_BATCHES):
+        rng = np.random.default_rng([seed, profile.steps + index])
+        batch = draw_batch(images, profile.batch, profile.crop, rng)
+        x_B3HW = batch.x.to(state.device)
+        refined_B3HW = state.average(x_B3HW)
+        z_real = state.discriminator(batch.y.to(state.device))
+        rows.append(
+            (
+                accuracy(state.discriminator(x_B3HW), z_real),
+                accuracy(state.discriminator(refined_B3HW), z_real),
+                127.5 * float(self_regularization(refined_B3HW, x_B3HW)),
+            )
+        )
+    state.discriminator.train()
+    unrefined, refined, change = np.mean(rows, axis=0)
+    return {"accuracy_d_unrefined": float(unrefined), "accuracy_d_refined": float(refined), "mean_change_levels": float(change)}
