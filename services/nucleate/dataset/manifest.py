@@ -19,13 +19,14 @@ from itertools import pairwise
 from typing import Literal
 
 from nucleate.dataset.fields import Fields
-from nucleate.errors import InvalidDataset
+from nucleate.errors import Fenced, InvalidDataset
 
 FORMAT = "nucleate-dataset/1"
 MEDIA_TYPE = "application/json"
+#: Keys of ground truth in the object store.
+SEALED = "sealed/"
 
 Split = Literal["train", "val"]
-_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,11 +49,13 @@ class BlobRef:
     media_type: str
 
     def __post_init__(self) -> None:
-        if not self.uri:
-            raise InvalidDataset("a blob reference has an empty uri: store the data first")
+        if not (self.uri and self.uri.isprintable() and self.media_type.isprintable()):
+            raise InvalidDataset(
+                f"blob uri {self.uri[:80]!r}, media type {self.media_type[:80]!r}: use printable text, store the data first"
+            )
         if not _SHA256.fullmatch(self.sha256):
             raise InvalidDataset(f"blob {self.uri} has sha256 '{self.sha256[:80]}': give 64 lower-case hex digits")
-        if self.size <= 0:
+        if not 0 < self.size < 1 << 63:
             raise InvalidDataset(f"blob {self.uri} has size {self.size}: an image or a map has at least one byte")
 
     @classmethod
@@ -82,12 +85,19 @@ class Sample:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.id):
+        if not (0 < len(self.id) <= 200 and self.id.isprintable()):
             raise InvalidDataset(f"sample id {self.id[:80]!r}: use 1 to 200 printable characters")
         if self.split not in ("train", "val"):
             raise InvalidDataset(f"sample {self.id} has split '{self.split}': use train or val")
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise InvalidDataset(f"sample {self.id} has weight {self.weight}: use a finite number >= 0")
+        if self.origin not in list(Origin):
+            raise InvalidDataset(f"sample {self.id} has origin '{self.origin}': use one of {', '.join(Origin)}")
+        if any(blob is not None and blob.uri.startswith(SEALED) for blob in (self.image, self.instances, self.ignore)):
+            raise Fenced(f"sample {self.id} refers to sealed ground truth, which no training set may hold")
+        # One spelling per content, so that equal samples have equal digests.
+        object.__setattr__(self, "weight", float(self.weight))
+        object.__setattr__(self, "origin", Origin(self.origin))
 
     @classmethod
     def parse(cls, fields: Fields) -> Sample:

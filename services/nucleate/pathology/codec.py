@@ -27,6 +27,7 @@ TIFF = "image/tiff"
 FULL_RANGE = 1 << 15
 #: At least this level everywhere: blank glass, which is grey and still no greyscale image.
 _GLASS = 215
+_LEVEL_OF_16_BIT = ((np.arange(1 << 16, dtype=np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -64,7 +65,7 @@ def _to_8_bit(pixels: NDArray[np.integer], name: str) -> NDArray[np.uint8]:
         raise InvalidImage(
             f"{name} is 16-bit and reaches only level {top} of 65535: scale it to the full range or save it as 8-bit RGB"
         )
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.take(_LEVEL_OF_16_BIT, pixels)
 
 
 def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -102,7 +103,7 @@ def decode_instances(data: bytes, name: str) -> NDArray[np.int32]:
     labels = raster.read(data, name, InvalidMask, labels=True)
     if labels.ndim != 2:
         raise InvalidMask(
-            f"{name} has {labels.shape[2]} channels: save one label per pixel as a 16-bit grey PNG or a label TIFF"
+            f"{name} has pixels of shape {labels.shape}: save one label per pixel as a 16-bit grey PNG or a label TIFF"
         )
     array = check(labels, name)
     if int(array.max()) >= 1 << 31:

@@ -16,6 +16,8 @@ MIN_SIDE = 32
 MAX_PIXELS = 100_000_000
 
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP")
+#: Offset of the bit depth in a PNG file: its first chunk is always the header.
+_PNG_DEPTH = 24
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 #: Pillow's own limit warns instead of refusing, and at a lower size: one limit is enough.
 Image.MAX_IMAGE_PIXELS = None
@@ -32,7 +34,7 @@ def read(data: bytes, name: str, error: type[InvalidInput], *, labels: bool = Fa
         if data[:4] in _TIFF_MAGIC:
             return _read_tiff(data, name, error, labels=labels)
         return _read_pillow(data, name, error, labels=labels)
-    except (InvalidInput, TooLarge):
+    except (InvalidInput, TooLarge, MemoryError):
         raise
     except UnidentifiedImageError:
         kinds = "PNG or TIFF" if labels else "PNG, TIFF, JPEG or WebP"
@@ -47,7 +49,7 @@ def check_size(width: int, height: int, name: str, error: type[InvalidInput], *,
         raise TooLarge(f"{name} is {width} x {height} px, over {MAX_PIXELS // 1_000_000} megapixels: cut it into regions")
     least = 1 if labels else MIN_SIDE
     if min(width, height) < least:
-        raise error(f"{name} is {width} x {height} px: both sides need at least {least} px")
+        raise error(f"{name} is {width} x {height} px: both sides need at least {least} px, send a larger crop")
 
 
 def _read_pillow(data: bytes, name: str, error: type[InvalidInput], *, labels: bool) -> NDArray[Any]:
@@ -57,7 +59,9 @@ def _read_pillow(data: bytes, name: str, error: type[InvalidInput], *, labels: b
             raise error(f"{name} is an animation: save the one frame to use")
         if labels and image.format != "PNG":
             raise error(f"{name} is a {image.format} file: label maps have to be PNG or TIFF")
-        if image.format == "PNG" and data[24] == 16 and image.mode not in ("I;16", "I;16B", "I"):
+        if labels and data[_PNG_DEPTH] in (2, 4) and image.mode == "L":
+            raise error(f"{name} is a {data[_PNG_DEPTH]}-bit PNG, whose labels decoders rescale: save it with 8 or 16 bits")
+        if image.format == "PNG" and data[_PNG_DEPTH] == 16 and image.mode not in ("I;16", "I;16B", "I"):
             return _png_16_bit(data)
         return _pillow_pixels(image, name, error, labels=labels)
 
@@ -107,10 +111,23 @@ def _tiff_channels(page: Any, pixels: NDArray[Any], name: str, error: type[Inval
         return np.asarray(np.moveaxis(page.colormap[:, pixels], 0, -1))
     if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.shape[0] <= 4:
         pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim == 3 and page.photometric not in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR):
+    if pixels.ndim == 2 or labels:
+        return pixels
+    if page.photometric not in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR):
         raise error(f"{name} is a TIFF of {page.photometric.name} colour: convert it to RGB")
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise error(f"{name} has pixels of shape {pixels.shape}: save it as " + ("one grey plane" if labels else "RGB"))
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        raise error(f"{name} has pixels of shape {pixels.shape}: save it as RGB")
+    return _without_odd_alpha(page, pixels)
+
+
+def _without_odd_alpha(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Leave only straight alpha: a fourth channel of no stated meaning is dropped, premultiplied colour goes onto white."""
+    kind = page.extrasamples[0] if pixels.shape[2] == 4 and page.extrasamples else tifffile.EXTRASAMPLE.UNASSALPHA
+    if kind == tifffile.EXTRASAMPLE.UNSPECIFIED:
+        return pixels[..., :3]
+    if kind == tifffile.EXTRASAMPLE.ASSOCALPHA:
+        colour = pixels[..., :3]
+        return np.asarray(colour + np.minimum(np.iinfo(pixels.dtype).max - pixels[..., 3:], ~colour))
     return pixels
 
 
