@@ -1,0 +1,99 @@
+"""Commands on folders of images start what they need, and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.e2e.command import NUCLEATE, draw_tissue, environment, error_line, nucleate
+
+from nucleate.client.local.processes import identity
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with two images in ./pool and a private ./tmp, which must be empty at the end."""
+    for seed, name in enumerate(("a.png", "b.tif")):
+        draw_tissue(tmp_path / "pool" / name, seed=seed)
+    (tmp_path / "tmp").mkdir()
+    yield tmp_path
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not (tmp_path / "home").exists()
+
+
+def run(work: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return nucleate(work / "home", *arguments, TMPDIR=str(work / "tmp"))
+
+
+def labels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_synthesize_draws_pairs_and_the_same_seed_draws_them_again(work: Path):
+    done = run(work, "synthesize", work / "pool", "--count", 2, "--seed", 5, "--profile", "tiny", "--out", work / "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(work / "out")
+    names = sorted(path.name for path in (work / "out" / "images").iterdir())
+    assert len(names) == 2
+    assert names == sorted(path.name for path in (work / "out" / "masks").iterdir())
+    for name in names:
+        instances = labels(work / "out" / "masks" / name)
+        assert instances.dtype.kind in "ui"
+        assert instances.shape == labels(work / "out" / "images" / name).shape[:2]
+    again = run(work, "synthesize", work / "pool", "--count", 2, "--seed", 5, "--profile", "tiny", "--out", work / "out2")
+    assert again.returncode == 0
+    for name in names:
+        assert (work / "out" / "images" / name).read_bytes() == (work / "out2" / "images" / name).read_bytes()
+
+
+def test_segment_and_evaluate(work: Path):
+    done = run(work, "segment", work / "pool", "--model", "classical", "--overlays", "--out", work / "out")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (work / "out").iterdir()) == ["a.png", "b.png", "overlays"]
+    assert labels(work / "out" / "a.png").max() == 9
+    scored = run(work, "evaluate", work / "out", work / "out", "--json")
+    assert scored.returncode == 0, scored.stderr
+    result = json.loads(scored.stdout)
+    assert result["mean"] == dict.fromkeys(("dice1", "dice2", "aji", "ajip", "pq", "dq", "sq"), 1.0)
+    assert [image["id"] for image in result["images"]] == ["a", "b"]
+
+
+def test_normalize(work: Path):
+    target = draw_tissue(work / "target.png", seed=9)
+    done = run(work, "normalize", work / "pool", "--target", target, "--out", work / "out")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.stem for path in (work / "out").iterdir()) == ["a", "b"]
+
+
+def test_a_damaged_image_leaves_no_output(work: Path):
+    whole = (work / "pool" / "a.png").read_bytes()
+    (work / "pool" / "a.png").write_bytes(whole[: len(whole) // 2])
+    done = run(work, "segment", work / "pool", "--model", "classical", "--out", work / "out")
+    assert "a" in error_line(done)
+    assert done.returncode == 2
+    assert not (work / "out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_stops_what_it_started(work: Path, number: signal.Signals):
+    command = [str(NUCLEATE), "synthesize", "pool", "--count", "5000", "--profile", "tiny", "--out", "out"]
+    started = subprocess.Popen(
+        command, cwd=work, env=environment(work / "home", TMPDIR=str(work / "tmp")), stderr=subprocess.PIPE, text=True
+    )
+    for line in started.stderr:
+        if "drawing" in line:
+            break
+    (state,) = (work / "tmp").glob("nucleate-*/services.json")
+    pid = json.loads(state.read_text())["services"]["synthesis"]["pid"]
+    started.send_signal(number)
+    _, stderr = started.communicate(timeout=60)
+    assert started.returncode == (130 if number is signal.SIGINT else 143)
+    assert "Traceback" not in stderr
+    assert identity(pid) == ""
+    assert not (work / "out").exists()
