@@ -70,7 +70,7 @@ class Counting(pb_grpc.RefinerServiceServicer, ipb_grpc.InteractiveServiceServic
             for step in range(first, request.seed):
                 job.checkpoint(b"%d" % (step + 1))
                 job.progress(step + 1, request.seed, "counting", loss=1.0 / (step + 1))
-                time.sleep(STEP_SECONDS)
+                time.sleep(60 if request.profile == "stuck" else STEP_SECONDS)
             if request.profile == "fails once" and not self.healed:
                 self.healed = True
                 raise errors.InvalidDataset("dataset d: no samples")
@@ -392,6 +392,18 @@ class TestProcess:
         code, log = heir.end(signal.SIGTERM)
         assert code == 0
         assert [json.loads(line)["event"] for line in log.splitlines()][-2:] == ["draining", "stopped"]
+
+    def test_a_step_that_would_not_end_does_not_keep_the_process(self, tmp_path: Path) -> None:
+        process = Process(tmp_path, NUCLEATE_DRAIN_SECONDS="0.2")
+        channel, stub = process.client()
+        stream = follow(stub.Train, Train(job_id="stuck", seed=5, profile="stuck"))
+        while next(stream).progress.step < 1:
+            pass
+        code, log = process.end(signal.SIGINT)
+        assert (code, json.loads(log.splitlines()[-1])["ended"]) == (0, False)
+        channel.close()
+        state = json.loads(FolderStore(tmp_path / "store").get("jobs/counting/stuck/attempts/000001/state"))
+        assert state["job"]["state"] == "JOB_STATE_INTERRUPTED"
 
     def test_what_cannot_start_says_so_in_one_line(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -149,6 +150,19 @@ class TestS3:
     def test_nothing_listens(self, s3_server) -> None:
         with pytest.raises(errors.StoreUnreachable, match=r"127\.0\.0\.1:9/bucket cannot be reached: .*refused"):
             open_store("s3://bucket", s3_server.settings(s3_endpoint="127.0.0.1:9"))
+
+    def test_a_server_that_never_answers(self, s3_server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nucleate.runtime.store.s3.READ_SECONDS", 0.1)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+            with pytest.raises(errors.StoreUnreachable, match=f"{endpoint}/bucket cannot be reached: .*timed out"):
+                open_store("s3://bucket", s3_server.settings(s3_endpoint=endpoint))
+
+    def test_tls_where_there_is_none(self, s3_server) -> None:
+        with pytest.raises(
+            errors.StoreUnreachable, match=r"https://.*/bucket cannot be reached: no TLS .* NUCLEATE_S3_SECURE=false"
+        ):
+            open_store("s3://bucket", s3_server.settings(s3_secure=True))
 
     def test_not_an_s3_server(self, s3_server) -> None:
         filer = f"127.0.0.1:{s3_server.ports[1]}"

@@ -53,15 +53,16 @@ class RunningServer:
         server.start()
         health.serving()
 
-    def stop(self) -> None:
-        """Say NOT_SERVING, interrupt the jobs, give calls under way `drain_seconds` to finish, and end."""
+    def stop(self) -> bool:
+        """Say NOT_SERVING, interrupt the jobs, give calls under way `drain_seconds` to finish. False: a job would not end."""
         drain = self.context.settings.drain_seconds
         self._health.draining()
         stopped = self._server.stop(drain)
-        self.context.jobs.drain(drain)
+        ended = self.context.jobs.drain(drain)
         stopped.wait()
         self._health.close()
         self._stop_metrics()
+        return ended
 
 
 def start_server(name: str, register: Register, settings: ServiceSettings) -> RunningServer:

@@ -18,14 +18,16 @@ from nucleate.runtime.faults import exit_code
 from nucleate.runtime.settings import ServiceSettings
 from nucleate.runtime.telemetry import configure_logging
 
+LAST_SECONDS = 30.0
+
 
 class Stoppable(Protocol):
     """What is served."""
 
     port: int
 
-    def stop(self) -> None:
-        """Drain and end."""
+    def stop(self) -> bool:
+        """Drain and end; False if some work would not."""
 
 
 def serve_until_stopped(name: str, settings: ServiceSettings, start: Callable[[], Stoppable]) -> None:
@@ -44,8 +46,18 @@ def serve_until_stopped(name: str, settings: ServiceSettings, start: Callable[[]
         _write_whole(port_file, f"{running.port}\n")
     stopping.wait()
     structlog.get_logger().info("draining", service=name)
-    running.stop()
-    structlog.get_logger().info("stopped", service=name)
+    ended = running.stop()
+    structlog.get_logger().info("stopped", service=name, ended=ended)
+    if not ended:
+        os._exit(0)  # its thread is deep in native code, which crashes when the interpreter goes away under it
+    _exit_within(LAST_SECONDS)
+
+
+def _exit_within(seconds: float) -> None:
+    """End the process for good if a call that is stuck keeps its thread, and so the interpreter, from ending."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _port_file(name: str, settings: ServiceSettings) -> Path | None:

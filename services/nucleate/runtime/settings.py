@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nucleate.errors import InvalidInput
+
+PREFIX = "NUCLEATE_"
 
 
 def _local_store() -> str:
@@ -13,9 +18,13 @@ def _local_store() -> str:
 
 
 class StoreSettings(BaseSettings):
-    """Where bytes are kept. Keys have no default: an S3 store without them is refused."""
+    """Where bytes are kept. Keys have no default: an S3 store without them is refused.
 
-    model_config = SettingsConfigDict(env_prefix="NUCLEATE_", extra="ignore", frozen=True)
+    Raises:
+        InvalidInput: a variable cannot be read; its value, which may be a secret, is not shown.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
     store: str = Field(default_factory=_local_store, description='"file:///abs/folder", "memory:" or "s3://bucket"')
     s3_endpoint: str = Field(default="", description='"host:port" of the S3 server, without a scheme')
@@ -23,6 +32,13 @@ class StoreSettings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("")
     s3_secure: bool = Field(default=True, description="TLS to the S3 server")
     s3_region: str = "us-east-1"
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            faults = (f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+            raise InvalidInput(f"settings cannot be read: {'; '.join(faults)}") from None
 
 
 class ServiceSettings(StoreSettings):

@@ -134,3 +134,9 @@ def test_settings_come_from_the_environment_and_hide_the_secret(monkeypatch: pyt
     monkeypatch.delenv("NUCLEATE_S3_SECRET_KEY")
     assert not ServiceSettings().s3_secret_key.get_secret_value()
     assert ServiceSettings().store.startswith("file:///")
+    monkeypatch.setenv("NUCLEATE_PORT", "")
+    assert ServiceSettings().port == 0
+    monkeypatch.setenv("NUCLEATE_PORT", "hunter2")
+    with pytest.raises(errors.InvalidInput, match=r"NUCLEATE_PORT: .* valid integer") as caught:
+        ServiceSettings()
+    assert "hunter2" not in str(caught.value)

@@ -86,8 +86,8 @@ class JobRunner:
         """Return how many jobs run or wait here."""
         return len(self._worker.live)
 
-    def drain(self, seconds: float) -> None:
-        """Interrupt every job and start no more; each stays resumable from its checkpoint."""
+    def drain(self, seconds: float) -> bool:
+        """Interrupt every job and start no more; each stays resumable from its checkpoint. False: one would not end."""
         self._draining = True
         deadline = time.monotonic() + seconds
         with self._starting:
@@ -95,9 +95,10 @@ class JobRunner:
         for execution in executions:
             execution.interrupted.set()
             self._worker.release(execution)
-        for execution in executions:
-            if not execution.wait(max(deadline - time.monotonic(), 0.0)):
-                self._worker.conclude(execution, Interrupted())  # its step takes longer than we may wait
+        late = [execution for execution in executions if not execution.wait(max(deadline - time.monotonic(), 0.0))]
+        for execution in late:  # its step takes longer than we may wait
+            self._worker.conclude(execution, Interrupted())
+        return not late
 
     def _watched(self, record: JobRecord, request: Message, response_type: type[R], work: Work) -> Iterator[R]:
         digest = digest_of(request)

@@ -10,7 +10,6 @@ from nucleate.runtime.settings import StoreSettings
 from nucleate.runtime.store.folder import FolderStore
 from nucleate.runtime.store.memory import MemoryStore
 from nucleate.runtime.store.protocol import ObjectStore
-from nucleate.runtime.store.s3 import S3Store, s3_client
 
 
 def open_store(url: str, settings: StoreSettings | None = None) -> ObjectStore:
@@ -28,5 +27,7 @@ def open_store(url: str, settings: StoreSettings | None = None) -> ObjectStore:
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         return FolderStore(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc and parts.path in {"", "/"}:
+        from nucleate.runtime.store.s3 import S3Store, s3_client  # slow to import, and most processes use a folder
+
         return S3Store(s3_client(settings or StoreSettings()), parts.netloc)
     raise InvalidInput(f"store '{url}' is not understood: use file:///abs/folder, memory: or s3://bucket")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, ReadTimeoutError, SSLError
 
 from nucleate.errors import InvalidInput, NotFound, StoreUnreachable
 from nucleate.runtime.store.keys import check_key, check_prefix
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nucleate.runtime.settings import StoreSettings
 
 CONNECT_SECONDS = 3.0
-READ_SECONDS = 60.0
+READ_SECONDS = 20.0  # between two packets; SeaweedFS lets losers of a race wait for up to 9 s
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken"}
 _RETRIES = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 # A conditional write whose answer was lost must not be sent again: it would lose against itself.
@@ -148,6 +148,10 @@ class S3Store:
 
 
 def _cause(error: MaxRetryError) -> str:
-    """Name the reason in words, without the pool's address that urllib3 prints."""
+    """Name the reason in words, without the addresses of Python objects that urllib3 prints."""
     reason = error.reason
+    if isinstance(reason, SSLError):
+        return "no TLS connection could be made; set NUCLEATE_S3_SECURE=false if the server has none, or trust its certificate"
+    if isinstance(reason, ConnectTimeoutError | ReadTimeoutError):
+        return "it timed out"
     return str(reason).rsplit(": ", 1)[-1] if reason else "no answer"
