@@ -20,7 +20,8 @@ def main() -> None:
 
         def register(server: grpc.Server, context: ServiceContext) -> None:
             orchestrator = stack.enter_context(Orchestrator(context.blobs, settings))
-            add_OrchestratorServiceServicer_to_server(OrchestratorServicer(orchestrator), server)
+            servicer = OrchestratorServicer(orchestrator)
+            add_OrchestratorServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
 
         serve("orchestrator", settings, register)
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import structlog
 
-from nucleate.errors import Cancelled, NucleateError, Unreachable
+from nucleate.errors import Unreachable
 from nucleate.orchestrator.live import LiveRun
 from nucleate.runtime.channels import connect, rpc_error_to_domain
 from nucleate.v1 import (
@@ -74,10 +74,13 @@ class Backends:
     def cancel_job(self, service: str, job_id: str) -> None:
         """Ask a service to stop a job; a service that cannot be asked has nothing to stop."""
         try:
-            stub = jobs_pb2_grpc.JobsServiceStub(self._channels[service])
+            stub = self._jobs(service)
             stub.CancelJob(jobs_pb2.CancelJobRequest(job_id=job_id), timeout=5.0)
         except grpc.RpcError as error:
             _log.info("job not cancelled", service=service, job_id=job_id, code=str(error.code()))
+
+    def _jobs(self, service: str) -> jobs_pb2_grpc.JobsServiceStub:
+        return jobs_pb2_grpc.JobsServiceStub(self._channels[service])  # type: ignore[no-untyped-call]
 
     @staticmethod
     def _followed(run: LiveRun, stream: Any) -> Any:
@@ -109,8 +112,7 @@ class Backends:
             away_since = now if away_since is None else away_since
             if now - away_since >= self._patience:
                 raise Unreachable(
-                    f"the {service} service at {self._endpoints[service]} did not answer for {self._patience:g} s: "
-                    "run `nucleate up`, then `nucleate run resume RUN`"
+                    f"the {service} service at {self._endpoints[service]} did not answer for {self._patience:g} s"
                 )
             run.pause(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
@@ -129,17 +131,9 @@ class Backends:
         if not job_id:
             return True
         try:
-            stub = jobs_pb2_grpc.JobsServiceStub(self._channels[service])
+            stub = self._jobs(service)
             answer = stub.GetJob(jobs_pb2.GetJobRequest(job_id=job_id), timeout=5.0)
         except grpc.RpcError:
             return False
         return bool(answer.state == jobs_pb2.JOB_STATE_CANCELLED)
 
-
-def reason(error: Exception) -> str:
-    """One public line for an error of a step."""
-    if isinstance(error, Cancelled):
-        return "its job was cancelled"
-    if isinstance(error, NucleateError):
-        return str(error)
-    return "unexpected error; the orchestrator's log says more"

@@ -10,8 +10,7 @@ import structlog
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from nucleate.errors import NotFound, NucleateError
-from nucleate.orchestrator.backends import reason
+from nucleate.errors import Cancelled, NotFound, NucleateError, Unreachable
 from nucleate.orchestrator.journal import Journal
 from nucleate.orchestrator.live import LiveRun
 from nucleate.runtime.blobs import Blobs
@@ -63,11 +62,21 @@ class Recorder:
             text = json_format.MessageToJson(message, indent=None, sort_keys=True)
             blob = self.blobs.put(text.encode(), "application/json")
         except Exception as error:
-            _log.exception("step failed", run=self.run_id, step=name)
-            raise StepFailed(f"{name}: {reason(error)}") from error
+            raise StepFailed(f"{name}: {self._reason(name, error)}") from error
         seconds = time.monotonic() - began
         _log.info("step done", run=self.run_id, step=name, seconds=round(seconds, 3))
         return StepEntry(result=json_format.MessageToDict(blob), seconds=seconds, attempts=attempts)
+
+    def _reason(self, name: str, error: Exception) -> str:
+        """One public line on why a step failed and what to do; what nobody foresaw goes to the log whole."""
+        if not isinstance(error, NucleateError):
+            _log.exception("step failed unexpectedly", run=self.run_id, step=name)
+            return "unexpected error; the orchestrator's log says more"
+        line = "its job was cancelled" if isinstance(error, Cancelled) else str(error)
+        _log.warning("step failed", run=self.run_id, step=name, error=line)
+        if isinstance(error, Unreachable):
+            line += f": run `nucleate up`, then `nucleate run resume {self.run_id}`"
+        return line
 
     def _count(self, name: str) -> int:
         """Note that the step begins once more; only this process writes the count."""

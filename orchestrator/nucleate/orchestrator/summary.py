@@ -106,7 +106,7 @@ def collect(record: RunRecord, status: RunStatus, facts: _Facts) -> dict[str, An
     }
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _row(row: dict[str, Any]) -> dict[str, Any]:
     message = json_format.ParseDict(row, orchestrator_pb2.ScoreRow())
     scores = message.scores if message.HasField("scores") else None
     return {

@@ -1,4 +1,4 @@
-"""Annotation tasks for people: opened by a run, listed and submitted over RPC, kept in the object store for as long as it takes."""
+"""Annotation tasks for people: opened by a run, listed and submitted over RPC, kept in the object store meanwhile."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Tasks:
 
         Raises:
             NotFound: no such task, or the mask is not in the store.
-            InvalidMask, SizeMismatch, InvalidInput: the mask is no instance map of the task's window, or is sealed ground truth.
+            InvalidMask, SizeMismatch, InvalidInput: the mask is no instance map of the task's window, or is sealed.
             Conflict: the task was submitted with another mask.
         """
         task = self.get(request.task_id)
@@ -97,7 +97,7 @@ class Tasks:
         window = task.window
         if (found.width, found.height) != (window.width, window.height):
             raise SizeMismatch(
-                f"{name} is {found.width}x{found.height} and the window {window.width}x{window.height}: hand in the window's map"
+                f"{name} is {found.width}x{found.height} and the window {window.width}x{window.height}: hand in its map"
             )
 
 

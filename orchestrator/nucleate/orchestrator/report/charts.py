@@ -24,7 +24,7 @@ def score_chart(title: str, key: str, ours: Sequence[float | None], classical: f
     top = min(1.0, (int(max(known) * 5 + 0.25) + 1) / 5)
     scale = _Scale(last, top)
     parts = [scale.grid()]
-    parts.append(scale.line([*enumerate(theirs, 1)], "theirs", "diamond"))
+    parts.append(scale.line([*enumerate(theirs, 1)], "theirs"))
     if classical is not None:
         y = scale.y(classical)
         parts.append(f'<line class="classical" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -35,7 +35,7 @@ def score_chart(title: str, key: str, ours: Sequence[float | None], classical: f
             )
         )
     points = [(cycle, value) for cycle, value in enumerate(ours, 1) if value is not None]
-    parts.append(scale.line(points, "ours", "circle"))
+    parts.append(scale.line(points, "ours"))
     if points:
         cycle, value = points[-1]
         above = -11 if scale.y(value) > _TOP + 20 else 20
@@ -93,14 +93,14 @@ class _Scale:
             parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{step / 5:.1f}</text>')
         every = 1 if self._last <= 12 else 5
-        for cycle in range(1, self._last + 1):
-            if cycle == 1 or cycle % every == 0:
-                parts.append(
-                    f'<text class="tick" x="{self.x(cycle):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{cycle}</text>'
-                )
+        parts += [
+            f'<text class="tick" x="{self.x(cycle):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{cycle}</text>'
+            for cycle in range(1, self._last + 1)
+            if cycle == 1 or cycle % every == 0
+        ]
         return "".join(parts)
 
-    def line(self, points: Sequence[tuple[int, float]], name: str, _: str) -> str:
+    def line(self, points: Sequence[tuple[int, float]], name: str) -> str:
         if not points:
             return ""
         path = "M" + "L".join(f"{self.x(cycle):.1f} {self.y(value):.1f}" for cycle, value in points)

@@ -64,14 +64,14 @@ def _charts(run: Mapping[str, Any]) -> str:
     rows = _cycles(run)
     intro = "<h2>Score by cycle</h2>"
     if not any(row.get("pq") is not None for row in (*rows, _classical(run))):
-        return f"{intro}<p>No labelled evaluation set was given, so there are no scores. The pictures below are all there is to judge by.</p>"
+        return f"{intro}<p>No labelled evaluation set was given, so there are no scores: judge by the pictures below.</p>"
     charts = "".join(
         score_chart(_SCORES[key], key, [row.get(key) for row in rows], _classical(run).get(key))
         for key in ("dice1", "aji", "pq")
     )
     note = (
-        f"<p>Mean over {run['evaluation_count']} labelled images that no training step can open. The report measured its Table 4.1 "
-        "on another split, which it does not state: compare the course of the lines rather than their height.</p>"
+        f"<p>Mean over {run['evaluation_count']} labelled images that no training step can open. The report does not say on "
+        "which split it measured its Table 4.1: compare the course of the lines rather than their height.</p>"
     )
     return f'{intro}{note}<div class="charts">{charts}</div>{legend(_classical(run).get("pq") is not None)}'
 
