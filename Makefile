@@ -64,7 +64,7 @@ protos: dev ## Check the protocol's style
 proto: dev ## Generate the gRPC stubs again
 	@$(BIN)/python protos/generate.py
 bench: dev ## Measure what a user waits for
-	@$(BIN)/python tests/bench/waits.py
+	@$(BIN)/python -m tests.bench.waits
 check: lint types imports protos test ## Everything CI runs
 
 clean: ## Remove caches and results, not .venv

@@ -66,6 +66,12 @@ def _local(service: str) -> str:
     return state.endpoints[service] if state and service in state.running else ""
 
 
+def _died(service: str) -> bool:
+    state = load_state(default_home())
+    record = state.services.get(service) if state else None
+    return bool(record and record.pid and not record.alive)
+
+
 def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
     fits = _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]
@@ -113,7 +119,9 @@ def _installed(name: str) -> bool:
 def _services() -> Iterator[Finding]:
     for name in SERVICES:
         endpoint = os.environ.get(endpoint_variable(name)) or _local(name)
-        if not endpoint:
+        if not endpoint and _died(name):
+            yield Finding(name, "bad", "has ended by itself; `nucleate up` starts it again")
+        elif not endpoint:
             yield Finding(name, "off", "not running; `nucleate up` starts it")
         else:
             answers = serving(endpoint, timeout_s=3.0)

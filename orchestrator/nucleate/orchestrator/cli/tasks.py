@@ -1,4 +1,4 @@
-"""tasks list | submit: annotation by hand."""
+"""tasks list | fetch | submit: annotation by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nucleate.orchestrator.cli.options import Json
+from nucleate.orchestrator.cli.options import Json, Out
 
 tasks = typer.Typer(help="Annotation tasks that wait for a person.", no_args_is_help=True)
 
@@ -49,6 +49,38 @@ def list_tasks(
 def _where(window: object) -> str:
     x, y, width, height = (getattr(window, name) for name in ("x", "y", "width", "height"))
     return f"{width}x{height}+{x}+{y}"
+
+
+@tasks.command()
+def fetch(
+    task_id: Annotated[str, typer.Argument(metavar="TASK")],
+    out: Out,
+) -> None:
+    """Write a task's image, its proposed instances and its window (pixels, origin top-left), for work in another program."""
+    import json
+
+    from nucleate.client.output import output_folder
+    from nucleate.errors import NotFound
+    from nucleate.orchestrator.cli.images import write_blob
+    from nucleate.orchestrator.cli.progress import progress_display
+    from nucleate.orchestrator.cli.session import running_services
+    from nucleate.v1 import orchestrator_pb2 as pb
+
+    with progress_display() as display, running_services(["orchestrator"], display) as session:
+        remote = session.remote("orchestrator")
+        found = remote.call(remote.stub.ListTasks, pb.ListTasksRequest()).tasks
+        task = next((each for each in found if each.task_id == task_id), None)
+        if task is None:
+            raise NotFound(f"there is no annotation task '{task_id}': see `nucleate tasks list`")
+        window = {name: getattr(task.window, name) for name in ("x", "y", "width", "height")}
+        with output_folder(out) as staging:
+            write_blob(session, task.image.data, staging / "image")
+            if task.HasField("proposals"):
+                write_blob(session, task.proposals, staging / "proposals")
+            (staging / "task.json").write_text(
+                json.dumps({"task": task_id, "image": task.image.id, "window": window}, indent=2)
+            )
+    print(f"{out.absolute()}\tdraw {_where(task.window)}, then: nucleate tasks submit {task_id} MASK")
 
 
 @tasks.command()
