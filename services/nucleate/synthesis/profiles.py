@@ -1,0 +1,74 @@
+"""How images are synthesized: the named profiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from nucleate.errors import InvalidInput, UnknownProfile
+
+MIN_SIZE, MAX_SIZE = 64, 4096
+
+Fill = Literal["detail", "telea"]
+Material = Literal["nuclei", "eosin"]
+Composite = Literal["density", "linear"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Everything that shapes a synthetic image besides its reference; lengths in pixels at 40x (0.25 um).
+
+    `fill`, `material` and `composite` name the method of each step; "telea", "eosin" and "linear" together are the
+    report's own. `max_overlap` is intersection over the area of the smaller nucleus (report: 0.05). `roughness` is the
+    standard deviation of the radius of the random polygons. `tries` is how many places a nucleus is offered before it is
+    dropped and counted. `jitter` is how far a nucleus strays from the places where the reference has one.
+    """
+
+    size: int = 384
+    fill: Fill = "detail"
+    material: Material = "nuclei"
+    composite: Composite = "density"
+    max_overlap: float = 0.05
+    roughness: float = 0.1
+    tries: int = 6
+    jitter: float = 5.0
+    scattered: float = 0.35
+    gain_spread: float = 0.07
+    reference_side: int = 2048
+
+    def for_references(self) -> Profile:
+        """The part that a reference depends on, the rest at its defaults: equal for profiles that can share references."""
+        return Profile(
+            fill=self.fill,
+            material=self.material,
+            jitter=self.jitter,
+            scattered=self.scattered,
+            reference_side=self.reference_side,
+        )
+
+    def sized(self, size: int) -> Profile:
+        """The same at another image side in px; 0 keeps it. Raises `InvalidInput` outside of 64 to 4096."""
+        if size and not MIN_SIZE <= size <= MAX_SIZE:
+            raise InvalidInput(
+                f"size {size} is outside of {MIN_SIZE} to {MAX_SIZE} px: choose one within, or 0 for {self.size}"
+            )
+        return replace(self, size=size or self.size)
+
+
+PROFILES = MappingProxyType(
+    {
+        "tiny": Profile(size=128, reference_side=256),
+        "cpu": Profile(size=384),
+        "full": Profile(size=1000, reference_side=4096),
+        "report": Profile(size=384, fill="telea", material="eosin", composite="linear", roughness=0.14, scattered=1.0),
+    }
+)
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of that name; "" is "cpu". Raises `UnknownProfile`."""
+    try:
+        return PROFILES[name or "cpu"]
+    except KeyError:
+        raise UnknownProfile(name, PROFILES) from None
