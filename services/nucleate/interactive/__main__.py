@@ -1,0 +1,10 @@
+"""Runs the interactive service: `python -m nucleate.interactive`."""
+
+from __future__ import annotations
+
+from nucleate.interactive.servicer import register
+from nucleate.interactive.settings import InteractiveSettings
+from nucleate.runtime.server import serve
+
+if __name__ == "__main__":
+    serve("interactive", InteractiveSettings(), register)

@@ -1,0 +1,73 @@
+"""From probabilities to the mask of one nucleus that obeys every click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.interactive.clicks import DISK_RADIUS, Click, Mask
+
+THRESHOLD = 0.5
+
+
+def _enforce(mask_HW: Mask, clicks: Sequence[Click]) -> None:
+    """Set a disk of 3 px round each disobeyed click, except pixels that are nearer to a click of the other sign."""
+    height, width = mask_HW.shape
+    inside = [c for c in clicks if 0 <= c.y < height and 0 <= c.x < width]
+    for click in [c for c in inside if mask_HW[c.y, c.x] != c.positive]:
+        rows = np.arange(max(click.y - DISK_RADIUS, 0), min(click.y + DISK_RADIUS + 1, height))[:, None]
+        columns = np.arange(max(click.x - DISK_RADIUS, 0), min(click.x + DISK_RADIUS + 1, width))[None, :]
+        own = (rows - click.y) ** 2 + (columns - click.x) ** 2
+        near = own <= DISK_RADIUS**2
+        for other in inside:
+            if other.positive != click.positive:
+                near &= own < (rows - other.y) ** 2 + (columns - other.x) ** 2
+        mask_HW[rows, columns] = np.where(near, click.positive, mask_HW[rows, columns])
+
+
+def _components(mask_HW: Mask) -> NDArray[np.int32]:
+    """4-connected components."""
+    _, labels_HW = cv2.connectedComponents(mask_HW.astype(np.uint8), connectivity=4)
+    return np.asarray(labels_HW, np.int32)
+
+
+def _keep_clicked(mask_HW: Mask, clicks: Sequence[Click], previous_HW: Mask) -> Mask:
+    """The components that hold a positive click; without one (a proposal only cut so far), the largest that overlap it."""
+    labels_HW = _components(mask_HW)
+    height, width = mask_HW.shape
+    kept = {int(labels_HW[c.y, c.x]) for c in clicks if c.positive and 0 <= c.y < height and 0 <= c.x < width} - {0}
+    if not kept:
+        overlap = np.bincount(labels_HW[previous_HW & mask_HW], minlength=1)
+        kept = {int(overlap.argmax())} if overlap.any() else set()
+    return np.isin(labels_HW, list(kept)) & mask_HW
+
+
+def _fill_holes(mask_HW: Mask, clicks: Sequence[Click], locked_HW: Mask) -> Mask:
+    """Fill enclosed background that holds neither a negative click nor a neighbour's pixel."""
+    padded_HW = _components(np.pad(~mask_HW, 1, constant_values=True))
+    outside, labels_HW = {int(padded_HW[0, 0])}, padded_HW[1:-1, 1:-1]
+    height, width = mask_HW.shape
+    asked = {int(labels_HW[c.y, c.x]) for c in clicks if not c.positive and 0 <= c.y < height and 0 <= c.x < width}
+    taken = set(np.unique(labels_HW[locked_HW]).tolist())
+    return mask_HW | ~np.isin(labels_HW, list(outside | asked | taken))
+
+
+def finish(probability_HW: NDArray[np.float32], clicks: Sequence[Click], locked_HW: Mask, previous_HW: Mask) -> Mask:
+    """Threshold, give up a neighbour's pixels, enforce disobeyed clicks locally, keep what was clicked, fill holes.
+
+    Scale and bias cannot always separate two clicks a few pixels apart; whatever the optimizer leaves disobeyed is set by
+    a disk of 3 px, so the result obeys every click in the frame (positive clicks must not lie on locked pixels).
+
+    Args:
+        probability_HW: nucleus probability, 0..1.
+        clicks: clicks in this frame's coordinates, no two on one pixel.
+        locked_HW: pixels of finished neighbours.
+        previous_HW: the object's mask before the last click.
+    """
+    mask_HW = (probability_HW > THRESHOLD) & ~locked_HW
+    _enforce(mask_HW, clicks)
+    mask_HW &= ~locked_HW
+    return _fill_holes(_keep_clicked(mask_HW, clicks, previous_HW), clicks, locked_HW)

@@ -1,0 +1,76 @@
+"""Object masks cut to their bounding box, and the run lengths they travel as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate import errors
+from nucleate.interactive.clicks import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectMask:
+    """A binary mask inside a box; `x`, `y` place the box in the image. No pixel set: the box is 0 x 0 at (0, 0)."""
+
+    x: int
+    y: int
+    bits: Mask
+
+    @classmethod
+    def empty(cls) -> ObjectMask:
+        """The mask without pixels."""
+        return cls(0, 0, np.zeros((0, 0), bool))
+
+    @classmethod
+    def cut(cls, mask_HW: Mask, x: int = 0, y: int = 0) -> ObjectMask:
+        """Cut an array whose top-left pixel lies at (x, y) to the bounding box of what is set in it."""
+        rows, columns = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
+        if not len(rows):
+            return cls.empty()
+        top, left = int(rows[0]), int(columns[0])
+        return cls(x + left, y + top, mask_HW[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1].copy())
+
+    @property
+    def area(self) -> int:
+        """Pixels set."""
+        return int(np.count_nonzero(self.bits))
+
+    def holds(self, x: int, y: int) -> bool:
+        """Whether the pixel at column x, row y belongs to the object."""
+        height, width = self.bits.shape
+        return self.x <= x < self.x + width and self.y <= y < self.y + height and bool(self.bits[y - self.y, x - self.x])
+
+    def within(self, x: int, y: int, width: int, height: int) -> Mask:
+        """The mask as seen through a window of the image: height x width."""
+        seen_HW = np.zeros((height, width), bool)
+        rows = slice(max(self.y, y), min(self.y + self.bits.shape[0], y + height))
+        columns = slice(max(self.x, x), min(self.x + self.bits.shape[1], x + width))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            part = self.bits[rows.start - self.y : rows.stop - self.y, columns.start - self.x : columns.stop - self.x]
+            seen_HW[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x] = part
+        return seen_HW
+
+    def runs(self) -> list[int]:
+        """Row-major run lengths inside the box, starting with background; they sum to the box's area."""
+        flat = self.bits.ravel()
+        if not flat.size:
+            return []
+        changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+        lengths = np.diff(np.concatenate([[0], changes, [flat.size]]))
+        return ([0] if flat[0] else []) + [int(length) for length in lengths]
+
+    @classmethod
+    def from_runs(cls, x: int, y: int, width: int, height: int, runs: list[int]) -> ObjectMask:
+        """Read `runs` back.
+
+        Raises:
+            errors.InvalidMask: the runs do not add up to the box.
+        """
+        if any(run < 0 for run in runs) or sum(runs) != width * height:
+            raise errors.InvalidMask(f"mask runs add up to {sum(runs)}, but the box is {width} x {height}")
+        values = np.arange(len(runs)) % 2 == 1
+        flat: NDArray[np.bool_] = np.repeat(values, runs)
+        return cls(x, y, flat.reshape(height, width))

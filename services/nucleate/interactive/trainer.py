@@ -1,0 +1,130 @@
+"""One training run's state: network, moving average, optimizer; a step, and the state as bytes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+
+from nucleate.interactive.clicks import click_maps
+from nucleate.interactive.crops import Crop, Source, draw
+from nucleate.interactive.losses import total_loss
+from nucleate.interactive.network import InteractiveNetwork
+from nucleate.interactive.profiles import Profile
+from nucleate.interactive.sampling import correcting_click
+
+WARM_UP = 0.1
+WEIGHT_DECAY = 1e-3
+DROP_PREVIOUS = 0.25
+CLIP_NORM = 5.0
+
+
+def seeded_network(profile: Profile, seed: int) -> InteractiveNetwork:
+    """A fresh network whose weights depend on the seed only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        return InteractiveNetwork(profile.architecture)
+
+
+class Trainer:
+    """AdamW with a one-cycle rate; batch t is a function of (seed, t), so a resumed run repeats the same bits on a CPU."""
+
+    def __init__(self, profile: Profile, network: InteractiveNetwork, seed: int, device: str = "cpu") -> None:
+        self.profile, self.seed, self.device = profile, seed, device
+        self.network = network.to(device)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=WEIGHT_DECAY)
+        self.step = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up over a tenth of the steps, then half a cosine down to a hundredth of the peak."""
+        warm = WARM_UP * self.profile.steps
+        if step < warm:
+            return self.profile.learning_rate * (step + 1) / (warm + 1)
+        progress = (step - warm) / max(self.profile.steps - warm, 1)
+        return self.profile.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def train_step(self, sources: Sequence[Source]) -> float:
+        """Draw batch `self.step`, correct it a few rounds, take one optimizer step; returns the loss."""
+        rng = np.random.default_rng([self.seed, self.step])
+        crops = [draw(sources, self.profile.crop, rng) for _ in range(self.profile.batch)]
+        for _ in range(int(rng.integers(self.profile.iterations + 1))):
+            self._correct(crops, rng)
+        for crop in crops:
+            if rng.random() < DROP_PREVIOUS:
+                crop.previous = np.zeros_like(crop.previous)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        self.network.train()
+        logits_B1HW, auxiliary_B2HW = self.network(*self._inputs(crops))
+        target_BHW = self._tensor([crop.nucleus for crop in crops])
+        counted_BHW = self._tensor([crop.counted for crop in crops])
+        loss = total_loss(logits_B1HW, auxiliary_B2HW, target_BHW, counted_BHW)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        self.optimizer.step()
+        self._follow()
+        self.step += 1
+        return float(loss.detach())
+
+    def _correct(self, crops: Sequence[Crop], rng: np.random.Generator) -> None:
+        """One more click per crop where the network is wrong now; its mask becomes the previous mask."""
+        self.network.eval()
+        with torch.no_grad():
+            logits_B1HW, _ = self.network(*self._inputs(crops))
+        for crop, mask_HW in zip(crops, (logits_B1HW[:, 0] > 0).cpu().numpy(), strict=True):
+            click = correcting_click(crop.nucleus, mask_HW, crop.clicks, rng)
+            if click is not None:
+                crop.clicks.append(click)
+                crop.previous = mask_HW
+
+    def _inputs(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor]:
+        size = self.profile.crop
+        image_BHW3 = self._tensor([crop.image for crop in crops])
+        clicks_B2HW = self._tensor([click_maps(crop.clicks, size, size) for crop in crops])
+        previous_BHW = self._tensor([crop.previous for crop in crops])
+        return image_BHW3.permute(0, 3, 1, 2).contiguous() / 255, clicks_B2HW, previous_BHW[:, None]
+
+    def _tensor(self, arrays: Sequence[NDArray[Any]]) -> Tensor:
+        return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(self.device)
+
+    def _follow(self) -> None:
+        """Move the average towards the network, faster at the start."""
+        decay = min(1 - 20 / max(self.profile.steps, 40), (1 + self.step) / (10 + self.step))
+        current = self.network.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(current[name], 1 - decay)
+            else:
+                value.copy_(current[name])
+
+    def state(self) -> bytes:
+        """Everything the next step depends on, as safetensors."""
+        tensors = {"step": torch.tensor(self.step)}
+        tensors |= {f"network/{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
+        return save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+
+    def restore(self, state: bytes) -> None:
+        """Continue from `state`."""
+        tensors = load(state)
+        self.step = int(tensors["step"])
+        for part, target in (("network/", self.network), ("average/", self.average)):
+            target.load_state_dict({n.removeprefix(part): v for n, v in tensors.items() if n.startswith(part)})
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, moment = name.split("/")
+                moments.setdefault(int(index), {})[moment] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nucleate import errors
+from nucleate.interactive.clicks import Click
+from nucleate.interactive.fbrs import RefinementOptions, click_windows, refine
+from nucleate.interactive.finishing import finish
+from nucleate.interactive.frames import LARGEST, centred, frame_for
+from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.network import InteractiveNetwork
+from nucleate.interactive.predictor import Predictor, valid_clicks
+from nucleate.interactive.profiles import PROFILES
+from nucleate.interactive.runtime import TorchBackbone
+
+
+@pytest.fixture(scope="module")
+def network() -> InteractiveNetwork:
+    torch.manual_seed(0)
+    return InteractiveNetwork(PROFILES["tiny"].architecture).eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture
+def predictor(network) -> Predictor:
+    predictor = Predictor(network, TorchBackbone(network.encoder), 64)
+    predictor.set_image(np.random.default_rng(0).integers(0, 255, (90, 110, 3), np.uint8))
+    return predictor
+
+
+def features_of(network) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(1, network.config.features, 16, 16, generator=generator)
+
+
+def test_windows_are_cut_at_the_border_and_a_clicked_pixel_keeps_its_own_sign():
+    pixels, sides = click_windows([Click(0, 0, positive=True)], 8, 8)
+    assert pixels.tolist() == [0, 1, 8, 9]
+    assert (sides == 1).all()
+    pixels, sides = click_windows([Click(2, 2, positive=True), Click(3, 2, positive=False)], 8, 8)
+    found = dict(zip(pixels.tolist(), sides.tolist(), strict=True))
+    assert found[2 * 8 + 2] == 1
+    assert found[2 * 8 + 3] == 0
+    assert 1 * 8 + 2 not in found  # asked for both sides
+    assert len(click_windows([Click(-3, 2, positive=True)], 8, 8)[0]) == 0
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_refinement_brings_a_click_to_its_side_within_its_limit(network, positive):
+    features = features_of(network)
+    refined = refine(network, features, [Click(0, 30, positive=positive)])
+    assert refined.obeyed
+    assert refined.evaluations <= 20
+    assert (refined.probability[30, 0] > 0.5) is np.bool_(positive)
+    again = refine(network, features, [Click(0, 30, positive=positive)], refined.delta)
+    assert again.evaluations == 0
+    assert np.array_equal(again.probability, refined.probability)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7])
+def test_evaluations_never_exceed_the_limit_and_the_loss_never_gets_worse(network, limit):
+    clicks = [Click(5, 5, positive=True), Click(40, 40, positive=False)]
+    options = RefinementOptions(limit, early_stop=False)
+    features = features_of(network)
+    refined = refine(network, features, clicks, options=options)
+    assert refined.evaluations <= limit
+    plain = refine(network, features, clicks, options=RefinementOptions(0))
+
+    def loss(probability):
+        return np.mean((1 - probability[4:7, 4:7]) ** 2) + np.mean(probability[39:42, 39:42] ** 2)
+
+    assert loss(refined.probability) <= loss(plain.probability) + 1e-6
+
+
+def test_no_change_of_scale_and_bias_is_the_plain_forward_pass(network):
+    features = features_of(network)
+    with torch.no_grad():
+        logits, auxiliary = network.decode(features)
+    assert auxiliary.shape == (1, 2, 16, 16)
+    refined = refine(network, features, [])
+    np.testing.assert_allclose(refined.probability, logits[0, 0].sigmoid().numpy(), atol=1e-6)
+
+
+points = st.tuples(st.integers(0, 31), st.integers(0, 31))
+
+
+@given(st.dictionaries(points, st.booleans(), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_the_finished_mask_obeys_every_click(placed, seed):
+    rng = np.random.default_rng(seed)
+    clicks = [Click(x, y, positive) for (x, y), positive in placed.items()]
+    locked = np.zeros((32, 32), bool)
+    locked[:, :6] = True
+    for click in clicks:
+        if click.positive:
+            locked[click.y, click.x] = False
+    previous = rng.random((32, 32)) > 0.5
+    mask = finish(rng.random((32, 32), np.float32), clicks, locked, previous & ~locked)
+    assert not (mask & locked).any()
+    assert all(mask[c.y, c.x] == c.positive for c in clicks)
+
+
+def test_only_clicked_components_stay_and_holes_are_filled_unless_asked_for():
+    probability = np.zeros((32, 32), np.float32)
+    probability[4:15, 4:15] = 1
+    probability[8:11, 8:11] = 0
+    probability[20:28, 20:28] = 1
+    nothing = np.zeros((32, 32), bool)
+    mask = finish(probability, [Click(5, 5, positive=True)], nothing, nothing)
+    assert mask[4:15, 4:15].all()
+    assert mask.sum() == 121
+    hole = finish(probability, [Click(5, 5, positive=True), Click(9, 9, positive=False)], nothing, nothing)
+    assert not hole[8:11, 8:11].any()
+    proposal = np.zeros((32, 32), bool)
+    proposal[20:30, 20:30] = True
+    cut = finish(probability, [Click(29, 29, positive=False)], nothing, proposal)
+    assert cut[20:28, 20:28].all()
+    assert not cut[:16].any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 299), st.integers(0, 299))
+def test_frames_stay_inside_images_that_are_large_enough(height, width, x, y):
+    frame = centred(x, y, 96, height, width)
+    for start, length in ((frame.x, width), (frame.y, height)):
+        assert (0 <= start <= length - 96) if length > 96 else (start <= 0 and start + 96 >= length)
+    image = np.arange(height * width, dtype=np.int64).reshape(height, width, 1).astype(np.uint8)
+    assert frame.pixels(image).shape == (96, 96, 1)
+
+
+def test_frames_grow_with_the_mask_up_to_the_largest():
+    clicks = [Click(300, 300, positive=True)]
+    sizes = [frame_for(ObjectMask(300, 300, np.ones((s, s), bool)), clicks, 96, 900, 900).size for s in (20, 80, 150, 700)]
+    assert sizes == [96, 128, 224, LARGEST]
+    assert frame_for(ObjectMask.empty(), clicks, 96, 900, 900).x == 252
+
+
+def test_each_click_is_obeyed_at_corners_and_in_row_and_column_zero(predictor):
+    mask, delta, clicks = None, None, []
+    for click in [Click(0, 0, positive=True), Click(109, 0, positive=False), Click(0, 40, positive=False), Click(3, 89, True)]:
+        clicks.append(click)
+        prediction = predictor.predict(clicks, mask, delta)
+        mask, delta = prediction.mask, prediction.delta
+        assert prediction.clicks_obeyed
+        assert prediction.evaluations <= 20
+        assert mask.x >= 0
+        assert mask.y >= 0
+        assert mask.x + mask.bits.shape[1] <= 110
+        assert mask.y + mask.bits.shape[0] <= 90
+    assert 0 < prediction.confidence <= 1
+
+
+def test_of_contradictory_clicks_on_a_pixel_the_last_counts():
+    there, not_there = Click(5, 5, positive=True), Click(5, 5, positive=False)
+    assert valid_clicks([there, there]) == [there]
+    assert valid_clicks([there, Click(1, 1, positive=True), not_there]) == [Click(1, 1, positive=True), not_there]
+
+
+def test_bad_calls_say_what_to_do(network, predictor):
+    with pytest.raises(errors.InvalidInput, match="first click of an object must be positive"):
+        predictor.predict([Click(5, 5, positive=False)])
+    with pytest.raises(errors.InvalidInput, match=r"click \(110, 5\) is outside the image of 110 x 90"):
+        predictor.predict([Click(110, 5, positive=True)])
+    with pytest.raises(errors.InvalidInput, match="no click"):
+        predictor.predict([])
+    with pytest.raises(errors.Precondition, match="no image is set"):
+        Predictor(network, TorchBackbone(network.encoder), 64).predict([Click(5, 5, positive=True)])
+    with pytest.raises(errors.InvalidImage, match="uint8"):
+        predictor.set_image(np.zeros((8, 8, 3), np.float32))
