@@ -6,11 +6,12 @@ import dataclasses
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from nucleate import errors
-from nucleate.runtime.jobs import JobRunner
+from nucleate.runtime.jobs import Job, JobRunner
 from nucleate.runtime.jobs.execution import Execution, Interrupted
 from nucleate.runtime.jobs.owner import LEASE_SECONDS, Owner
 from nucleate.runtime.jobs.record import JobRecord, digest_of
@@ -84,6 +85,26 @@ def test_one_attempt_has_one_owner() -> None:
     record = JobRecord(MemoryStore(), "s", "job")
     assert record.begin(1, ALIVE)
     assert not record.begin(1, ELSEWHERE)
+
+
+def test_racing_replicas_run_each_job_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nucleate.runtime.jobs.runner.POLL_SECONDS", 0.01)
+    store, ran = MemoryStore(), []
+    replicas = [JobRunner(store, "s") for _ in range(4)]
+
+    def follow(number: int) -> float:
+        request = pb.RefinerServiceTrainRequest(job_id=f"job-{number // 4}", seed=1)
+
+        def work(job: Job) -> pb.RefinerServiceTrainResult:
+            ran.append(job.job_id)
+            return pb.RefinerServiceTrainResult(metrics={"job": number // 4})
+
+        *_, last = replicas[number % 4].stream(request, pb.RefinerServiceTrainResponse, work)
+        return last.result.metrics["job"]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(follow, range(48))) == [number // 4 for number in range(48)]
+    assert sorted(ran) == sorted(f"job-{number}" for number in range(12))
 
 
 def test_digest_tells_type_and_every_field_but_not_the_order_of_a_map() -> None:

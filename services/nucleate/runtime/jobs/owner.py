@@ -8,7 +8,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-LEASE_SECONDS = 20.0  # an owner on another machine that was not heard of for this long is taken for dead
+# An owner not heard of for this long is taken for dead: the clocks of machines that share a store must agree to a few seconds.
+LEASE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)

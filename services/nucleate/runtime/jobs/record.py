@@ -107,6 +107,10 @@ class JobRecord:
         """Return the latest checkpoint, if there is one."""
         return self._get("checkpoint")
 
+    def has_checkpoint(self) -> bool:
+        """Tell whether there is a checkpoint, without reading it."""
+        return self._store.exists(f"{self._folder}/checkpoint")
+
     def write_checkpoint(self, data: bytes) -> None:
         """Replace the checkpoint, atomically."""
         self._store.put(f"{self._folder}/checkpoint", data)

@@ -140,7 +140,7 @@ class JobRunner:
                 raise Unreachable(f"the service is stopping: call again to go on with job '{record.job_id}'")
             if not record.begin(snapshot.attempt + 1, self._owner):
                 return None
-            execution = Execution(record, snapshot.attempt + 1, resumed=record.checkpoint() is not None)
+            execution = Execution(record, snapshot.attempt + 1, resumed=record.has_checkpoint())
             self._worker.submit(execution, work)
             return execution, False
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, ReadTimeoutError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 
 from nucleate.errors import InvalidInput, NotFound, StoreUnreachable
 from nucleate.runtime.store.keys import check_key, check_prefix
@@ -152,6 +152,6 @@ def _cause(error: MaxRetryError) -> str:
     reason = error.reason
     if isinstance(reason, SSLError):
         return "no TLS connection could be made; set NUCLEATE_S3_SECURE=false if the server has none, or trust its certificate"
-    if isinstance(reason, ConnectTimeoutError | ReadTimeoutError):
+    if isinstance(reason, ConnectTimeoutError | ReadTimeoutError) and not isinstance(reason, NewConnectionError):
         return "it timed out"
     return str(reason).rsplit(": ", 1)[-1] if reason else "no answer"
