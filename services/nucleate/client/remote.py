@@ -58,7 +58,7 @@ class Remote(Generic[Stub]):
                     patience_s, lost_at, pause_s = self.patience_s, 0.0, 0.2
                     yield event
             except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or _said_by_server(error) == StoreUnreachable.__name__:
+                if not _worth_another_try(error):
                     raise self._domain(error) from None
                 if lost_at and time.monotonic() - lost_at > patience_s:
                     raise self._domain(error) from None
@@ -100,7 +100,7 @@ class Remote(Generic[Stub]):
             self._note(f"{self.service} could not be told to stop {job_id}")
 
     def _domain(self, error: grpc.RpcError) -> NucleateError:
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not _said_by_server(error):
+        if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and not _said_by_server(error):
             return Unreachable(f"{self.service} at {self.endpoint} cannot be reached: start it with `nucleate up`")
         domain: NucleateError = rpc_error_to_domain(error)
         return domain
@@ -110,6 +110,14 @@ def _said_by_server(error: grpc.RpcError) -> str:
     """Return the name of the domain error a server raised; "" if it is the connection that failed."""
     trailing: Any = error.trailing_metadata() or ()
     return str(dict(trailing).get(ERROR_KEY, ""))
+
+
+def _worth_another_try(error: grpc.RpcError) -> bool:
+    """Tell a lost connection or a stopping server (which ends its streams as CANCELLED) from an answer."""
+    said = _said_by_server(error)
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return said != StoreUnreachable.__name__
+    return error.code() is grpc.StatusCode.CANCELLED and not said
 
 
 def _jobs_stub(channel: grpc.Channel) -> Any:

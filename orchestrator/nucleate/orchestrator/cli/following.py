@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from nucleate.client.home import default_home
-from nucleate.errors import NotFound
+from nucleate.errors import NotFound, Unreachable
 from nucleate.orchestrator.cli.console import duration, tell
 from nucleate.orchestrator.cli.exits import FAILED, OK, WAITING
 from nucleate.orchestrator.cli.progress import Display, progress_display
@@ -89,6 +89,8 @@ def _watch(session: Session, run_id: str, display: Display) -> pb.Run:
         told = max(told, len(run.steps))
         if run.state == pb.RunState.RUN_STATE_RUNNING:
             display.update(_headed(run))
+    if run.state == pb.RunState.RUN_STATE_RUNNING:
+        raise Unreachable(f"the orchestrator stopped while {run_id} ran: `nucleate up`, then `nucleate run resume {run_id}`")
     return run
 
 
@@ -96,9 +98,9 @@ def _headed(run: pb.Run) -> Progress:
     """Put cycle and step before what the step says of itself."""
     progress = Progress()
     progress.CopyFrom(run.progress)
-    cycle = f"cycle {run.cycle}/{run.cycles}" if run.cycle else "preparing"
-    detail = "" if progress.stage in ("", run.step) else f": {progress.stage}"
-    progress.stage = f"{cycle}  {run.step}{detail}"
+    cycle = f"cycle {run.cycle}/{run.cycles}" if run.cycle else "before cycle 1"
+    step = run.step.removeprefix(f"cycle-{run.cycle}.")
+    progress.stage = f"{cycle}  {step}" + (f": {progress.stage}" if progress.stage else "")
     return progress
 
 

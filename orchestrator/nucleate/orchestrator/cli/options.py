@@ -17,7 +17,7 @@ EvalMasks = Annotated[Path | None, typer.Option(metavar="DIR", help="Their insta
 RobotMasks = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Masks of IMAGES that a robot annotator clicks by, in place of a person.")
 ]
-Cycles = Annotated[int, typer.Option(min=1, max=100, help="Number of cycles.")]
+Cycles = Annotated[int, typer.Option(min=1, max=50, help="Number of cycles.")]
 
 
 def parse_point(text: str, option: str) -> tuple[int, int]:
