@@ -46,7 +46,10 @@ class Session:
         """Return the connection to a service."""
         if service not in self._remotes:
             factory = getattr(importlib.import_module(f"nucleate.v1.{service}_pb2_grpc"), _STUBS[service])
-            self._remotes[service] = Remote(service, self._endpoints[service], factory, self.display.note)
+            remote = Remote(service, self._endpoints[service], factory, self.display.note)
+            if not os.environ.get(endpoint_variable(service)):
+                remote.first_patience_s = remote.patience_s  # its process is alive, so it may still be starting
+            self._remotes[service] = remote
         return self._remotes[service]
 
     def close(self) -> None:
