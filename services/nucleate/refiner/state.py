@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nucleate.errors import CorruptBlob
+from nucleate.errors import CorruptBlob, InvalidModel
 from nucleate.refiner.history import HistoryBuffer
 from nucleate.refiner.networks import Discriminator, Refiner, build_pair
 from nucleate.refiner.profiles import Profile
@@ -32,6 +32,15 @@ class TrainingState:
         )
         self.history = HistoryBuffer(profile.history, profile.crop)
         self.step = 0
+
+    def start_from(self, refiner: Refiner, discriminator: Discriminator) -> None:
+        """Takes the weights of an earlier pair; InvalidModel if it is of another size than this training's profile."""
+        try:
+            for module in (self.refiner, self.average):
+                module.load_state_dict(refiner.state_dict())
+            self.discriminator.load_state_dict(discriminator.state_dict())
+        except RuntimeError as error:
+            raise InvalidModel("the initial refiner is of another size than this profile; send one of the same") from error
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:

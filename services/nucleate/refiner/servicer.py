@@ -1,0 +1,158 @@
+"""The refiner RPCs: decode, one call, encode."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.errors import EmptyInput, InvalidModel
+from nucleate.pathology.codec import decode_image, decode_instances, encode_png
+from nucleate.pathology.drawing import mosaic
+from nucleate.refiner.crops import SyntheticImage, TrainingImages
+from nucleate.refiner.device import choose_device
+from nucleate.refiner.gate import Verdict, judge_refinement
+from nucleate.refiner.inference import refine_image
+from nucleate.refiner.model_file import ModelBytes, pack, unpack
+from nucleate.refiner.networks import Refiner
+from nucleate.refiner.profiles import profile_named
+from nucleate.refiner.settings import RefinerSettings
+from nucleate.refiner.state import TrainingState
+from nucleate.refiner.training import train
+from nucleate.runtime.jobs import Job
+from nucleate.runtime.server import ServiceContext
+from nucleate.v1 import common_pb2, refiner_pb2_grpc
+from nucleate.v1 import refiner_pb2 as pb
+
+_CHECKPOINT_EVERY = 16
+
+
+class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
+    """Implements `nucleate.v1.RefinerService`; sees the store through the fence that keeps ground truth out."""
+
+    def __init__(self, context: ServiceContext, settings: RefinerSettings) -> None:
+        self._blobs = context.blobs.fenced()
+        self._jobs = context.jobs
+        self._settings = settings
+        self._device = choose_device(settings.device)
+
+    def Train(
+        self,
+        request: pb.RefinerServiceTrainRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.RefinerServiceTrainResponse]:
+        """Train a refiner on synthetic pairs and un-annotated real images."""
+        profile_named(request.profile)
+        if not request.synthetic or not request.real:
+            missing = "real" if request.synthetic else "synthetic"
+            raise EmptyInput(f"refiner training got no {missing} images: send at least one")
+        return self._jobs.stream(request, pb.RefinerServiceTrainResponse, lambda job: self._train(request, job))
+
+    def Refine(
+        self,
+        request: pb.RefineRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.RefineResponse]:
+        """Refine each sample; where the gate refuses, the sample comes back as it was."""
+        if not request.synthetic:
+            raise EmptyInput("refine got no synthetic images: send at least one")
+        if not request.model.files:
+            raise InvalidModel("refine got no model: send the one that RefinerService.Train returned")
+        return self._jobs.stream(request, pb.RefineResponse, lambda job: self._refine(request, job))
+
+    def _train(self, request: pb.RefinerServiceTrainRequest, job: Job) -> pb.RefinerServiceTrainResult:
+        profile = profile_named(request.profile)
+        images = TrainingImages(
+            synthetic=[self._synthetic(sample) for sample in request.synthetic],
+            real=[decode_image(self._blobs.get(image.data), f"image '{image.id}'") for image in request.real],
+        )
+        state = TrainingState(profile, request.seed, self._device)
+        if request.HasField("initial"):
+            state.start_from(*unpack(self._model_bytes(request.initial)))
+        checkpoint = job.restored()
+        if checkpoint is not None:
+            state.restore(checkpoint)
+        metrics = train(
+            images,
+            profile,
+            state,
+            request.seed,
+            on_step=lambda step, losses: job.progress(step, profile.steps, "training the refiner", **losses),
+            on_checkpoint=job.checkpoint,
+        )
+        model = pack(
+            state.average,
+            state.discriminator,
+            profile,
+            dataset_digest=_digest(request),
+            parent=request.initial.card.sha256,
+            metrics=metrics,
+        )
+        return pb.RefinerServiceTrainResult(model=self._put_model(model), metrics=metrics)
+
+    def _refine(self, request: pb.RefineRequest, job: Job) -> pb.RefineResult:
+        refiner, _ = unpack(self._model_bytes(request.model))
+        refiner.to(self._device)
+        result = pb.RefineResult.FromString(job.restored() or b"")
+        total = len(request.synthetic)
+        for index in range(len(result.samples), total):
+            result.samples.append(self._refined(request.synthetic[index], refiner))
+            refused = sum(not sample.gate.accepted for sample in result.samples)
+            job.progress(index + 1, total, f"refining {request.synthetic[index].id}", refused=float(refused))
+            if (index + 1) % _CHECKPOINT_EVERY == 0:
+                job.checkpoint(result.SerializeToString())
+        if request.preview:
+            picture = encode_png(self._preview(request.synthetic, result.samples))
+            result.preview.CopyFrom(self._blobs.put(picture, "image/png"))
+        return result
+
+    def _refined(self, sample: common_pb2.LabelledImage, refiner: Refiner) -> pb.RefinedImage:
+        synthetic = self._synthetic(sample)
+        refined_HW3 = refine_image(refiner, synthetic.rgb)
+        verdict = judge_refinement(synthetic.rgb, refined_HW3, synthetic.instances)
+        kept = common_pb2.LabelledImage(id=sample.id, image=sample.image, instances=sample.instances)
+        if verdict.accepted:
+            png = encode_png(refined_HW3)
+            kept.image.CopyFrom(self._blobs.put(png, "image/png", dtype="uint8", shape=refined_HW3.shape))
+        return pb.RefinedImage(sample=kept, gate=_verdict_message(verdict))
+
+    def _synthetic(self, sample: common_pb2.LabelledImage) -> SyntheticImage:
+        name = f"image '{sample.id}'"
+        rgb = decode_image(self._blobs.get(sample.image), name)
+        return SyntheticImage(name, rgb, decode_instances(self._blobs.get(sample.instances), f"instance map of {name}"))
+
+    def _preview(self, before: Sequence[common_pb2.LabelledImage], after: Sequence[pb.RefinedImage]) -> NDArray[np.uint8]:
+        side = self._settings.preview_side
+        pairs = list(zip(before, after, strict=True))[: self._settings.preview_pairs]
+        rows = [
+            [decode_image(self._blobs.get(blob), old.id)[:side, :side] for blob in (old.image, new.sample.image)]
+            for old, new in pairs
+        ]
+        return mosaic(rows)
+
+    def _model_bytes(self, model: common_pb2.Model) -> ModelBytes:
+        files = {name: self._blobs.get(blob) for name, blob in model.files.items()}
+        return ModelBytes(card=self._blobs.get(model.card), files=files)
+
+    def _put_model(self, model: ModelBytes) -> common_pb2.Model:
+        files = {name: self._blobs.put(data, "application/vnd.safetensors") for name, data in model.files.items()}
+        return common_pb2.Model(kind="refiner", card=self._blobs.put(model.card, "application/json"), files=files)
+
+
+def _verdict_message(verdict: Verdict) -> pb.GateVerdict:
+    return pb.GateVerdict(
+        accepted=verdict.accepted,
+        reason=verdict.reason,
+        shift_median_px=verdict.shift_median_px,
+        shift_p95_px=verdict.shift_p95_px,
+        vanished=verdict.vanished,
+    )
+
+
+def _digest(request: pb.RefinerServiceTrainRequest) -> str:
+    blobs = [blob for sample in request.synthetic for blob in (sample.image, sample.instances)]
+    digests = [blob.sha256 for blob in [*blobs, *(image.data for image in request.real)]]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
