@@ -13,7 +13,16 @@ from nucleate.v1.common_pb2 import Progress
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (725, "12 min 05 s"), (12_000, "3 h 20 min")]
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (725, "12 min 05 s"),
+        (12_000, "3 h 20 min"),
+    ],
 )
 def test_duration(seconds: float, text: str):
     assert duration(seconds) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,16 +75,17 @@ def _place(
     session: Session, image: common_pb2.Image, model: common_pb2.Model, clicks: Placed
 ) -> tuple[common_pb2.Window, interactive_pb2.ClickResponse]:
     """Open a session, place the clicks on one object, close; return the image's window and the last answer."""
+    from nucleate.errors import NucleateError
     from nucleate.v1 import interactive_pb2 as pb
 
     remote = session.remote("interactive")
     stub, session_id = remote.stub, f"cli-{uuid.uuid4().hex[:12]}"
     opened = remote.call(stub.OpenSession, pb.OpenSessionRequest(session_id=session_id, image=image, model=model), 300)
     sequence = opened.session.sequence
-    try:
-        for each in clicks:
-            answer = remote.call(stub.Click, pb.ClickRequest(session_id=session_id, sequence=sequence, click=each), 300)
-            sequence = answer.sequence
-    finally:
-        remote.call(stub.CloseSession, pb.CloseSessionRequest(session_id=session_id), 60)
+    for each in clicks:
+        answer = remote.call(stub.Click, pb.ClickRequest(session_id=session_id, sequence=sequence, click=each), 300)
+        sequence = answer.sequence
+    with contextlib.suppress(NucleateError):  # an empty mask is not accepted, and a session left open does no harm
+        remote.call(stub.Accept, pb.AcceptRequest(session_id=session_id, sequence=sequence))
+        remote.call(stub.CloseSession, pb.CloseSessionRequest(session_id=session_id))
     return opened.session.window, answer

@@ -46,7 +46,9 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Say seconds as people do: "45 s", "12 min 05 s", "3 h 20 min"."""
+    """Say seconds as people do: "0.4 s", "45 s", "12 min 05 s", "3 h 20 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
