@@ -17,7 +17,7 @@ def main() -> None:
     cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
 
     def register(server: grpc.Server, context: ServiceContext) -> None:
-        synthesis_pb2_grpc.add_SynthesisServiceServicer_to_server(SynthesisServicer(context, settings), server)  # type: ignore[no-untyped-call]
+        synthesis_pb2_grpc.add_SynthesisServiceServicer_to_server(SynthesisServicer(context, settings), server)
 
     serve("synthesis", settings, register)
 
