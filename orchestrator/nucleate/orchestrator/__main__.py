@@ -21,7 +21,7 @@ def main() -> None:
         def register(server: grpc.Server, context: ServiceContext) -> None:
             orchestrator = stack.enter_context(Orchestrator(context.blobs, settings))
             servicer = OrchestratorServicer(orchestrator)
-            add_OrchestratorServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+            add_OrchestratorServiceServicer_to_server(servicer, server)
 
         serve("orchestrator", settings, register)
 

@@ -80,7 +80,7 @@ class Backends:
             _log.info("job not cancelled", service=service, job_id=job_id, code=str(error.code()))
 
     def _jobs(self, service: str) -> jobs_pb2_grpc.JobsServiceStub:
-        return jobs_pb2_grpc.JobsServiceStub(self._channels[service])  # type: ignore[no-untyped-call]
+        return jobs_pb2_grpc.JobsServiceStub(self._channels[service])
 
     @staticmethod
     def _followed(run: LiveRun, stream: Any) -> Any:
@@ -136,4 +136,3 @@ class Backends:
         except grpc.RpcError:
             return False
         return bool(answer.state == jobs_pb2.JOB_STATE_CANCELLED)
-

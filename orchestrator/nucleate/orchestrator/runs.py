@@ -43,7 +43,7 @@ class Orchestrator:
     def __init__(self, blobs: Blobs, settings: OrchestratorSettings) -> None:
         self.blobs = blobs
         self.tasks = Tasks(blobs)
-        self._records = RunRecords(blobs.store, settings.run)
+        self._records = RunRecords(blobs.store, settings.run_settings)
         self._backends = Backends(settings.endpoints, settings.unavailable_seconds)
         self._live = LiveRuns()
         self._journal = Journal(settings.journal_url, executor_id=settings.executor_id)
@@ -120,6 +120,8 @@ class Orchestrator:
         run_id = parsed(request.task_id)[0]
         self.tasks.submit(request)
         if (live := self._live.get(run_id)) is not None:
+            # Said at once, so that who submits the last task and then watches does not read "waiting" once more.
+            live.waiting = live.waiting and not all(task.done for task in self.tasks.of_run(run_id))
             live.wake()
         return self.show(run_id)
 

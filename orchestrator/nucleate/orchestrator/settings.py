@@ -26,7 +26,7 @@ class OrchestratorSettings(ServiceSettings):
     endpoint_hovernet: str = "127.0.0.1:50055"
     endpoint_annotator: str = "127.0.0.1:50056"
     unavailable_seconds: float = Field(default=120.0, ge=0, description="how long a step waits for a service that is away")
-    run: dict[str, Any] = Field(default_factory=dict, description='replaces profile fields: {"patches": 2}')
+    run_settings: dict[str, Any] = Field(default_factory=dict, description='replaces profile fields: {"patches": 2}')
 
     @property
     def endpoints(self) -> dict[str, str]:

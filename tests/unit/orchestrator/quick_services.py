@@ -133,9 +133,7 @@ class Quick(
         images = [
             hovernet_pb2.ImageScores(id=pair.id, scores=scores, nuclei_predicted=2, nuclei_true=3) for pair in request.pairs
         ]
-        return self.run(
-            request, hovernet_pb2.EvaluateResponse, lambda: hovernet_pb2.EvaluateResult(mean=scores, images=images)
-        )
+        return self.run(request, hovernet_pb2.EvaluateResponse, lambda: hovernet_pb2.EvaluateResult(mean=scores, images=images))
 
     def ScorePatches(self, request, context):
         patches = [
@@ -149,9 +147,7 @@ class Quick(
             for image in request.images
             for x in range(0, 64, 8)
         ]
-        return self.run(
-            request, hovernet_pb2.ScorePatchesResponse, lambda: hovernet_pb2.ScorePatchesResult(patches=patches)
-        )
+        return self.run(request, hovernet_pb2.ScorePatchesResponse, lambda: hovernet_pb2.ScorePatchesResult(patches=patches))
 
     def AnnotatePatch(self, request, context):
         def work():
@@ -193,9 +189,7 @@ class QuickColorNorm(colornorm_pb2_grpc.ColorNormServiceServicer):
             colornorm_pb2.NormalizedImage(image=common_pb2.Image(id=image.id, data=self.quick.png("n")), status="normalized")
             for image in request.images
         ]
-        return self.quick.run(
-            request, colornorm_pb2.NormalizeResponse, lambda: colornorm_pb2.NormalizeResult(images=images)
-        )
+        return self.quick.run(request, colornorm_pb2.NormalizeResponse, lambda: colornorm_pb2.NormalizeResult(images=images))
 
 
 class QuickInteractive(interactive_pb2_grpc.InteractiveServiceServicer):
@@ -248,7 +242,9 @@ def orchestrator(settings: OrchestratorSettings) -> Iterator[Orchestrator]:
         yield running
 
 
-def a_plan(blobs: Blobs, *, images: int = 2, cycles: int = 2, oracle: bool = True, evaluation: bool = True) -> orchestrator_pb2.RunPlan:
+def a_plan(
+    blobs: Blobs, *, images: int = 2, cycles: int = 2, oracle: bool = True, evaluation: bool = True
+) -> orchestrator_pb2.RunPlan:
     """A small plan whose blobs are stored."""
     plan = orchestrator_pb2.RunPlan(cycles=cycles, profile="tiny", seed=7, images_name="pool")
     for index in range(images):

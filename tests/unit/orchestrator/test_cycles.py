@@ -6,11 +6,11 @@ import json
 import threading
 
 import pytest
+from tests.unit.orchestrator.quick_services import a_plan, orchestrator, serve_quick, settings_for, settled, square
 
 from nucleate.dataset.manifest import Dataset
 from nucleate.orchestrator.summary import report_of
 from nucleate.v1 import orchestrator_pb2 as pb
-from tests.unit.orchestrator.quick_services import a_plan, orchestrator, serve_quick, settings_for, settled, square
 
 CYCLE_1 = [
     "synthesize",
@@ -124,7 +124,7 @@ def test_a_service_that_comes_back_in_time_is_waited_for_and_one_that_stays_away
 
 def test_people_are_waited_for_over_a_restart(tmp_path, store) -> None:
     server, asked = serve_quick(store)
-    settings = settings_for(tmp_path, server.endpoint, run={"patches": 2})
+    settings = settings_for(tmp_path, server.endpoint, run_settings={"patches": 2})
     with orchestrator(settings) as running:
         running.start("r", a_plan(running.blobs, oracle=False))
         assert settled(running, "r").state == pb.RUN_STATE_WAITING

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.unit.orchestrator.quick_services import label_png
 
 from nucleate.errors import InvalidMask
 from nucleate.orchestrator.labelmap import decode
-from tests.unit.orchestrator.quick_services import label_png
 
 
 @settings(max_examples=25, deadline=None)

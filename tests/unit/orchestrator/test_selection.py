@@ -32,7 +32,7 @@ many = st.lists(candidates, max_size=25, unique_by=place)
 
 @settings(max_examples=60, deadline=None)
 @given(many, st.lists(candidates, max_size=3), st.integers(0, 8), st.integers(1, 3), st.integers(0, 9), st.randoms())
-def test_choice_obeys_its_rules_whatever_the_order(windows, taken, count, per_image, seed, shuffler) -> None:
+def test_choice_obeys_its_rules_whatever_the_order(windows, taken, count, per_image, seed, shuffler) -> None:  # noqa: PLR0917 -- drawn by name
     chosen = select(windows, taken, count=count, per_image=per_image, seed=seed)
     assert len(chosen) <= count
     assert all(window in windows for window in chosen)

@@ -93,12 +93,12 @@ class _Scale:
             parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{step / 5:.1f}</text>')
         every = 1 if self._last <= 12 else 5
-        parts += [
-            f'<text class="tick" x="{self.x(cycle):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{cycle}</text>'
-            for cycle in range(1, self._last + 1)
-            if cycle == 1 or cycle % every == 0
-        ]
+        shown = [cycle for cycle in range(1, self._last + 1) if cycle == 1 or cycle % every == 0]
+        parts += [self._tick(cycle, f"cycle {cycle}" if cycle == 1 else str(cycle)) for cycle in shown]
         return "".join(parts)
+
+    def _tick(self, cycle: int, label: str) -> str:
+        return f'<text class="tick" x="{self.x(cycle):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{label}</text>'
 
     def line(self, points: Sequence[tuple[int, float]], name: str) -> str:
         if not points:

@@ -34,7 +34,9 @@ def picture(image: Mapping[str, Any]) -> str:
     drawn = ""
     if image.get("outline"):
         box = f"0 0 {image['width']} {image['height']}"
-        drawn = f'<svg viewBox="{box}" aria-hidden="true"><path d="{escape(image["outline"])}"/></svg>'
+        path = escape(image["outline"])
+        # The dark line below the bright one keeps the outline visible on pale stroma and on dark nuclei.
+        drawn = f'<svg viewBox="{box}" aria-hidden="true"><path class="halo" d="{path}"/><path d="{path}"/></svg>'
     return (
         f'<figure><div class="patch"><img src="{source}" alt="{caption}" loading="lazy">{drawn}</div>'
         f"<figcaption>{caption}</figcaption></figure>"

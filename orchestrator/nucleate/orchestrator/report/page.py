@@ -52,7 +52,8 @@ def _header(run: Mapping[str, Any]) -> str:
             tiles.append(tile(score(last[key]), label, tone))
     clicks, nuclei = _spent(run)
     tiles.append(tile(f"{clicks:,}", f"clicks for {nuclei:,} annotated nuclei"))
-    tiles.append(tile(duration(sum(step["seconds"] for step in run["steps"])), "of work in all steps"))
+    work = sum(step["seconds"] for step in run["steps"] if not step["name"].endswith(".wait"))
+    tiles.append(tile(duration(work), "of work in all steps"))
     return (
         f"<header><h1>Nuclei segmentation of {escape(run['images'] or 'un-annotated images')}</h1>"
         f"<p>Run {escape(run['run_id'])}{state} · {line}</p></header>"
@@ -109,15 +110,14 @@ def _annotation(run: Mapping[str, Any]) -> str:
 
 def _pictures(run: Mapping[str, Any]) -> str:
     parts = []
-    for title, note, key, wide in (
-        ("Synthetic to refined", "Synthetic images before and after the refiner.", "mosaics", True),
-        ("Predicted contours", "What the last HoVer-Net finds.", "contours", False),
-        ("Annotated windows", "Accepted masks over the windows that were chosen for annotation.", "patches", False),
+    for title, note, key, kind in (
+        ("Synthetic to refined", f"Synthetic images before and after the refiner.{_gate(run)}", "mosaics", "wide"),
+        ("Predicted contours", "What the last HoVer-Net finds.", "contours", "large"),
+        ("Annotated windows", "Accepted masks over the windows that were chosen for annotation.", "patches", ""),
     ):
         if images := run["pictures"][key]:
             shown = "".join(picture(image) for image in images)
-            kind = "pictures wide" if wide else "pictures"
-            parts.append(f'<h2>{title}</h2><p>{note}{_gate(run) if wide else ""}</p><div class="{kind}">{shown}</div>')
+            parts.append(f'<h2>{title}</h2><p>{note}</p><div class="pictures {kind}">{shown}</div>')
     return "".join(parts)
 
 
