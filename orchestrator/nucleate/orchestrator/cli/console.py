@@ -31,6 +31,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     lines = list(rows)
     table = Table(*headings, box=box.SIMPLE)
@@ -38,7 +39,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         figures = all(line[index][:1].isdigit() or line[index] in {"", "-"} for line in lines)
         column.justify = "right" if figures and index else "left"
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*map(Text, line))  # as Text, a cell's [brackets] are no markup
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=Console(width=10_000).measure(table).maximum)

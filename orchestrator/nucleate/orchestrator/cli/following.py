@@ -80,9 +80,12 @@ def remembered_out(run_id: str) -> Path:
 def _watch(session: Session, run_id: str, display: Display) -> pb.Run:
     remote = session.remote("orchestrator")
     remote.patience_s = ORCHESTRATOR_PATIENCE_S
-    told, run = 0, pb.Run()
+    told, run = -1, pb.Run()
     for event in remote.events(remote.stub.WatchRun, pb.WatchRunRequest(run_id=run_id)):
         run = event.run
+        if told < 0:
+            told = len(run.steps)
+            display.note(f"{told} steps of {run_id} are done already" if told else f"following {run_id}")
         for step in run.steps[told:]:
             again = f", begun {step.attempts} times" if step.attempts > 1 else ""
             display.note(f"done  {step.name} ({duration(step.seconds)}{again})")
