@@ -148,6 +148,15 @@ def test_settings_are_shown_without_secrets(home: Path):
     assert "hush" not in done.stdout
 
 
+def test_doctor_finds_the_packages_and_makes_nothing(home: Path):
+    done = nucleate(home, "doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    found = {each["check"]: each["state"] for each in json.loads(done.stdout)}
+    assert found["python"] == found["grpcio"] == "ok"
+    assert found["hovernet"] == found["store"] == "off"
+    assert not home.exists()
+
+
 def test_down_without_anything_running(home: Path):
     done = nucleate(home, "down")
     assert done.returncode == 0

@@ -71,5 +71,5 @@ def test_points_are_two_whole_numbers(text: str):
 
 
 def test_tables_are_not_cut_where_there_is_no_terminal(capsys):
-    show_table(("name", "score"), [("x" * 150, "0.5")])
-    assert "x" * 150 in capsys.readouterr().out
+    show_table(("name", "score"), [("x" * 150 + "[cpu]", "0.5")])
+    assert "x" * 150 + "[cpu]" in capsys.readouterr().out

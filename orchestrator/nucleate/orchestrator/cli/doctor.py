@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from nucleate.client.home import SERVICES, default_home, endpoint_variable
 from nucleate.client.local.health import serving
@@ -129,8 +131,10 @@ def _services() -> Iterator[Finding]:
 
 
 def _store() -> Finding:
+    url = str(settings_in_force()["store"])
+    if url.startswith("file://") and not Path(unquote(urlsplit(url).path)).exists():
+        return Finding("store", "off", f"{url} is not there yet; `nucleate up` makes it")
     try:
-        url = str(settings_in_force()["store"])
         blobs = Blobs(open_store(url))
         probe = f"nucleate doctor {uuid.uuid4().hex}".encode()
         blob = blobs.put(probe, "text/plain")

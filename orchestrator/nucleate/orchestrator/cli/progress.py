@@ -72,7 +72,7 @@ class BarDisplay:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(24),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
         )
         self._bars = Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True, highlight=False), transient=True)
         self._task = self._bars.add_task("starting", total=None, text="")
