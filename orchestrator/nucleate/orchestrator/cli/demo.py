@@ -97,7 +97,7 @@ def _run(intent: Intent) -> int:
     theirs = bool(before and before.running)
     try:
         supervisor.up(notify, kept=False)
-        return start_run(intent, watch=True)
+        return start_run(intent, watch=True, on_leaving="is left; go on with `nucleate up` and `nucleate run resume`")
     finally:
         now = load_state(supervisor.home)
         if not theirs and now and not now.kept:  # nobody called `nucleate up` before or meanwhile

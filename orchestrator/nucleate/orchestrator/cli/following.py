@@ -54,14 +54,17 @@ def follow_run(run_id: str, out: Path | None, *, resume: bool = False) -> int:
     return watch_run(run.run_id, out)
 
 
-def watch_run(run_id: str, out: Path | None = None) -> int:
-    """Show a run until it ends or waits; write its report to `out` (default: where its start said). Return the exit code."""
+def watch_run(run_id: str, out: Path | None = None, on_leaving: str = "goes on; follow it with `nucleate run watch`") -> int:
+    """Show a run until it ends or waits; write its report to `out` (default: where its start said). Return the exit code.
+
+    Ctrl-C ends the watching only; `on_leaving` says what then becomes of the run.
+    """
     folder = (out or remembered_out(run_id)).absolute()
     with progress_display() as display, running_services(["orchestrator"], display) as session:
         try:
             run = _watch(session, run_id, display)
         except KeyboardInterrupt:
-            display.note(f"run {run_id} goes on; follow it with `nucleate run watch {run_id}`")
+            display.note(f"run {run_id} {on_leaving}")
             raise
         if run.state == pb.RunState.RUN_STATE_DONE:
             display.update(Progress(stage="writing the report"))

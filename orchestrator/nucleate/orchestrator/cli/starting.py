@@ -16,8 +16,8 @@ from nucleate.v1 import orchestrator_pb2
 from nucleate.v1.common_pb2 import Progress
 
 
-def start_run(intent: Intent, *, watch: bool) -> int:
-    """Start the run of a checked intent and follow it if asked; return the exit code."""
+def start_run(intent: Intent, *, watch: bool, **watching: str) -> int:
+    """Start the run of a checked intent and follow it if asked, as `watch_run`; return the exit code."""
     with progress_display() as display, running_services(["orchestrator"], display) as session:
         remote = session.remote("orchestrator")
         request = orchestrator_pb2.StartRunRequest(run_id=intent.name, plan=_plan(intent, session, display))
@@ -25,7 +25,7 @@ def start_run(intent: Intent, *, watch: bool) -> int:
         remember(intent)
         display.note(f"run {intent.name} started")
     if watch:
-        return watch_run(intent.name, intent.out)
+        return watch_run(intent.name, intent.out, **watching)
     print(intent.name)
     return OK
 
