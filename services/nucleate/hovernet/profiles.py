@@ -1,0 +1,63 @@
+"""Profiles: the same method at three sizes, by configuration only."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import MappingProxyType
+
+from nucleate import errors
+from nucleate.hovernet.inference import Tiling
+from nucleate.hovernet.losses import LossWeights
+from nucleate.hovernet.network import Architecture
+from nucleate.hovernet.postprocess import PostProcessing
+from nucleate.hovernet.training import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """A network, how it is trained, and how whole images go through it."""
+
+    name: str
+    arch: Architecture
+    training: TrainConfig
+    tiling: Tiling
+    post: PostProcessing = dataclasses.field(default_factory=PostProcessing)
+
+
+# Labels of un-annotated images have ragged borders, whose HV gradients are mostly noise: see LossWeights.hv_msge below.
+_NOISY_LABELS = LossWeights(hv_mse=4.0, hv_msge=0.1)
+
+_TINY = Profile(
+    name="tiny",
+    arch=Architecture(width=0.0625, stem_stride=2, units=(1, 1, 1, 1), dense=(1, 1)),
+    training=TrainConfig(steps=12, batch=2, crop=64, rate=3e-3, average=0.8, losses=_NOISY_LABELS, checkpoint_every=4),
+    tiling=Tiling(tile=256, overlap=32, views=(0,)),
+)
+
+_CPU = Profile(
+    name="cpu",
+    arch=Architecture(width=0.25, stem_stride=2, units=(2, 2, 3, 2), dense=(4, 2)),
+    training=TrainConfig(steps=400, batch=4, crop=256, rate=3e-3, losses=_NOISY_LABELS),
+    tiling=Tiling(tile=1024, overlap=96, views=(0, 6)),
+)
+
+_FULL = Profile(
+    name="full",
+    arch=Architecture(),
+    training=TrainConfig(steps=12000, batch=16, crop=256, rate=3e-4, average=0.999, checkpoint_every=500),
+    tiling=Tiling(tile=1024, overlap=128, views=(0, 1, 2, 3, 4, 5, 6, 7)),
+)
+
+PROFILES = MappingProxyType({profile.name: profile for profile in (_TINY, _CPU, _FULL)})
+
+
+def named(name: str) -> Profile:
+    """The profile of that name; an empty name is "cpu".
+
+    Raises:
+        errors.UnknownProfile: there is none of that name.
+    """
+    try:
+        return PROFILES[name or "cpu"]
+    except KeyError:
+        raise errors.UnknownProfile(name, PROFILES) from None

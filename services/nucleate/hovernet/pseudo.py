@@ -1,0 +1,47 @@
+"""A model's own labels as training data: instances, and the pixels that should not be trusted.
+
+Self-training repeats its teacher's errors unless the teacher's doubts are left out of the loss. Ignored are pixels of undecided
+probability, pieces dropped as too small, and whole instances that are no plausible single nucleus.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.hovernet import postprocess
+from nucleate.hovernet.inference import Prediction
+from nucleate.hovernet.postprocess import PostProcessing
+from nucleate.pathology import classical, shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Trust:
+    """What is believed: probabilities further than `undecided` from 1/2, solid instances, areas in typical nuclei."""
+
+    undecided: float = 0.15
+    solidity: float = 0.8
+    area: tuple[float, float] = (0.2, 5.0)
+
+
+def labels(
+    prediction: Prediction, post: PostProcessing, trust: Trust | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Instance map HW int32 and ignore mask HW bool of a prediction."""
+    trust = trust or Trust()
+    instances = postprocess.instances(prediction.nuclear, prediction.hv, post)
+    unsure = np.abs(prediction.nuclear - 0.5) < trust.undecided
+    dropped = (prediction.nuclear >= post.nuclear) & (instances == 0)
+    return instances, unsure | dropped | _implausible(instances, trust)[instances]
+
+
+def _implausible(instances_HW: NDArray[np.int32], trust: Trust) -> NDArray[np.bool_]:
+    """By label, entry 0 for background: True for what is no plausible single nucleus."""
+    if not instances_HW.any():
+        return np.zeros(1, np.bool_)
+    shapes = shape.measure(instances_HW)
+    relative = shapes.areas / classical.typical_area(instances_HW)
+    odd = (shapes.solidities < trust.solidity) | (relative < trust.area[0]) | (relative > trust.area[1])
+    return np.concatenate([[False], odd])

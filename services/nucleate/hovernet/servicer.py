@@ -1,0 +1,114 @@
+"""The HoVer-Net RPCs: decode, one call, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+
+from nucleate.errors import EmptyInput
+from nucleate.hovernet import device, evaluation, profiles, segmentation, transfer
+from nucleate.hovernet.scoring import score_windows
+from nucleate.hovernet.training import train
+from nucleate.pathology.codec import decode_instances
+from nucleate.runtime.jobs import Job
+from nucleate.runtime.server import ServiceContext
+from nucleate.v1 import hovernet_pb2 as pb
+from nucleate.v1 import hovernet_pb2_grpc
+
+
+class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
+    """Implements `nucleate.v1.HoverNetService`.
+
+    Only Evaluate reads through the unfenced view of the store: everything else can never open sealed ground truth.
+    """
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._sealed = context.blobs
+        self._blobs = context.blobs.fenced()
+        self._jobs = context.jobs
+        self._device = device.choose(context.settings.device)
+
+    def Train(
+        self,
+        request: pb.HoverNetServiceTrainRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.HoverNetServiceTrainResponse]:
+        """Train on a data set, from scratch or from `initial`."""
+        profiles.named(request.profile)
+        return self._jobs.stream(request, pb.HoverNetServiceTrainResponse, lambda job: self._train(request, job))
+
+    def Segment(
+        self,
+        request: pb.SegmentRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.SegmentResponse]:
+        """Find the nuclei of every image, with a model or training-free."""
+        _need(request.images, "image to segment")
+        return self._jobs.stream(request, pb.SegmentResponse, lambda job: self._segment(request, job))
+
+    def Evaluate(
+        self,
+        request: pb.EvaluateRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.EvaluateResponse]:
+        """Compare predicted with true instance maps."""
+        _need(request.pairs, "pair of maps to compare")
+        return self._jobs.stream(request, pb.EvaluateResponse, lambda job: self._evaluate(request, job))
+
+    def ScorePatches(
+        self,
+        request: pb.ScorePatchesRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.ScorePatchesResponse]:
+        """Score windows of un-annotated images by how unsure the model is of them."""
+        _need(request.images, "image to score")
+        return self._jobs.stream(request, pb.ScorePatchesResponse, lambda job: self._score(request, job))
+
+    def _train(self, request: pb.HoverNetServiceTrainRequest, job: Job) -> pb.HoverNetServiceTrainResult:
+        profile = profiles.named(request.profile)
+        data = transfer.training_data(request, self._blobs)
+        initial = transfer.initial_network(request, self._blobs, profile)
+        trained = train(data.samples, data.unlabelled, profile.arch, profile.training, request.seed, job, initial, self._device)
+        model = transfer.model_message(trained, profile, data.digest, request.initial.card.sha256, self._blobs)
+        return pb.HoverNetServiceTrainResult(model=model, metrics=trained.metrics)
+
+    def _segment(self, request: pb.SegmentRequest, job: Job) -> pb.SegmentResult:
+        segmenter = transfer.segmenter(request, self._blobs, self._device)
+        result = pb.SegmentResult.FromString(job.restored() or b"")
+        total = len(request.images)
+        for image in request.images[len(result.images) :]:
+            job.progress(len(result.images), total, f"segmenting {image.id}")
+            rgb = transfer.decoded(image, self._blobs)
+            segmented = segmentation.segment(segmenter, rgb, f"image '{image.id}'", ignore=request.ignore_masks)
+            result.images.append(transfer.segmented_message(image.id, rgb, segmented, request, self._blobs))
+            job.checkpoint(result.SerializeToString())
+            job.progress(len(result.images), total, f"segmented {image.id}", nuclei=float(segmented.count))
+        return result
+
+    def _evaluate(self, request: pb.EvaluateRequest, job: Job) -> pb.EvaluateResult:
+        scores = []
+        for done, pair in enumerate(request.pairs, start=1):
+            predicted = decode_instances(self._sealed.get(pair.predicted), f"predicted map of '{pair.id}'")
+            truth = decode_instances(self._sealed.get(pair.truth), f"true map of '{pair.id}'")
+            scores.append(evaluation.score(pair.id, truth, predicted))
+            job.progress(done, len(request.pairs), f"evaluating {pair.id}", aji=scores[-1].scores.aji, pq=scores[-1].scores.pq)
+        return transfer.evaluation_message(scores)
+
+    def _score(self, request: pb.ScorePatchesRequest, job: Job) -> pb.ScorePatchesResult:
+        model, profile = transfer.network_and_profile(request.model, self._blobs, self._device)
+        result = pb.ScorePatchesResult.FromString(job.restored() or b"")
+        done = len({patch.image_id for patch in result.patches})
+        for image in request.images[done:]:
+            rgb = transfer.decoded(image, self._blobs)
+            windows = score_windows(model, rgb, request.size, request.stride, profile.tiling, profile.post)
+            result.patches.extend(transfer.patch_messages(image.id, windows))
+            done += 1
+            job.checkpoint(result.SerializeToString())
+            job.progress(done, len(request.images), f"scoring {image.id}", windows=float(len(windows)))
+        return result
+
+
+def _need(entries: object, what: str) -> None:
+    if not entries:
+        raise EmptyInput(f"the request has no {what}: send at least one")

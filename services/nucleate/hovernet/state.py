@@ -1,0 +1,92 @@
+"""All that a training carries from one step to the next, and its form as bytes (safetensors, never pickle)."""
+
+from __future__ import annotations
+
+import copy
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from nucleate.errors import CorruptBlob
+from nucleate.hovernet import network
+from nucleate.hovernet.network import Architecture, HoVerNet
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class TrainingState:
+    """The network, its moving average, AdamW's moments, the averages kept as candidates, and the number of steps done."""
+
+    def __init__(self, arch: Architecture, seed: int, decay: float, device: torch.device) -> None:
+        self.device = device
+        self.net = network.build(arch, seed).to(device)
+        self.average = copy.deepcopy(self.net).requires_grad_(requires_grad=False).eval()
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), weight_decay=decay)
+        self.candidates: dict[int, dict[str, Tensor]] = {}
+        self.step = 0
+
+    def start_from(self, initial: HoVerNet) -> None:
+        """Begins with the weights of another network of the same architecture."""
+        for net in (self.net, self.average):
+            net.load_state_dict(initial.state_dict())
+
+    def update_average(self, decay: float) -> None:
+        """Average = decay * average + (1 - decay) * network, parameter by parameter."""
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                mean.lerp_(value, 1.0 - decay)
+
+    def keep_candidate(self) -> None:
+        """Remembers the average as it is now."""
+        self.candidates[self.step] = {name: value.clone() for name, value in self.average.state_dict().items()}
+
+    def to_bytes(self) -> bytes:
+        """Everything, exactly: a training restored from it goes on to the same bits."""
+        tensors = {"step": torch.tensor(self.step)}
+        groups = {"net": self.net.state_dict(), "average": self.average.state_dict()}
+        groups |= {f"candidate.{step}": weights for step, weights in self.candidates.items()}
+        groups |= {moment: self._moments(moment) for moment in _MOMENTS}
+        for group, weights in groups.items():
+            tensors |= {f"{group}/{name}": value for name, value in weights.items()}
+        return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+
+    def restore(self, data: bytes) -> None:
+        """Goes back to where `to_bytes` was called.
+
+        Raises:
+            CorruptBlob: the bytes are not a checkpoint of this training.
+        """
+        try:
+            tensors = safetensors.torch.load(data)
+            self.net.load_state_dict(_group(tensors, "net"))
+            self.average.load_state_dict(_group(tensors, "average"))
+            self.step = int(tensors["step"])
+            self._restore_moments(tensors)
+        except (KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+            raise CorruptBlob("the checkpoint does not fit this training: start it under a new job id") from error
+        steps = {int(name.split("/")[0].removeprefix("candidate.")) for name in tensors if name.startswith("candidate.")}
+        self.candidates = {step: _group(tensors, f"candidate.{step}") for step in sorted(steps)}
+
+    def _moments(self, moment: str) -> dict[str, Tensor]:
+        state = self.optimizer.state
+        return {name: state[value][moment] for name, value in self.net.named_parameters() if value in state}
+
+    def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
+        moments = {moment: _group(tensors, moment) for moment in _MOMENTS}
+        if not moments["exp_avg"]:
+            return
+        for name, value in self.net.named_parameters():
+            self.optimizer.state[value] = {"step": torch.tensor(float(self.step))} | {
+                moment: _laid_out_as(moments[moment][name].to(self.device), value) for moment in _MOMENTS
+            }
+
+
+def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{group}/"): value for name, value in tensors.items() if name.startswith(f"{group}/")}
+
+
+def _laid_out_as(value: Tensor, like: Tensor) -> Tensor:
+    """`value` in the memory layout of `like`: the optimizer's sums then run in the same order."""
+    return torch.empty_like(like, requires_grad=False).copy_(value)

@@ -1,0 +1,131 @@
+"""The training loop: AdamW on a one-cycle rate, averaged weights, exact resume and label-free choice of the final weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nucleate import errors
+from nucleate.hovernet import losses, schedule, selection
+from nucleate.hovernet.augment import Augmentation
+from nucleate.hovernet.losses import LossWeights
+from nucleate.hovernet.network import Architecture, HoVerNet
+from nucleate.hovernet.sampling import Batch, Sampler, TrainingSample
+from nucleate.hovernet.state import TrainingState
+
+
+class Watcher(Protocol):
+    """What a training reports to; `nucleate.runtime.jobs.Job` is one."""
+
+    def progress(self, step: int, total: int, stage: str = "", **values: float) -> None:
+        """Called every step; raises `errors.Cancelled` to stop the training."""
+
+    def checkpoint(self, data: bytes) -> None:
+        """Keeps the latest state."""
+
+    def restored(self) -> bytes | None:
+        """The state an interrupted attempt left, or None."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long, with what windows and at what rate to train.
+
+    `crop` is the window's side in px, `rate` the peak of the one-cycle schedule, `clip` the largest gradient norm, `average`
+    the decay of the moving average. `shares` are the shares of windows by origin. `candidates` are the points of the training,
+    as shares of its steps, whose averages the final weights are chosen from.
+    """
+
+    steps: int
+    batch: int
+    crop: int
+    rate: float
+    decay: float = 1e-4
+    clip: float = 5.0
+    average: float = 0.98
+    losses: LossWeights = dataclasses.field(default_factory=LossWeights)
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    shares: tuple[tuple[str, float], ...] = (("pseudo", 0.5), ("accepted", 0.4), ("synthetic", 0.1), ("refined", 0.1))
+    candidates: tuple[float, ...] = (0.8, 1.0)
+    checkpoint_every: int = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The chosen network and what is worth knowing of it: final losses, the chosen step and its agreement with itself."""
+
+    net: HoVerNet
+    metrics: dict[str, float]
+
+
+def train(  # noqa: PLR0917 - all of a training is said here
+    samples: Sequence[TrainingSample],
+    unlabelled: Sequence[NDArray[np.uint8]],
+    arch: Architecture,
+    config: TrainConfig,
+    seed: int,
+    watcher: Watcher,
+    initial: HoVerNet | None = None,
+    device: torch.device | None = None,
+) -> Trained:
+    """Trains on `samples`; batch t depends on (`seed`, t) alone, so that a resumed training ends with the same bits.
+
+    Args:
+        samples: what to learn from; ignored pixels and weights count in every loss.
+        unlabelled: RGB uint8 images on which the candidates' agreement with themselves is compared; the first samples if empty.
+        arch: the network's architecture.
+        config: the schedule.
+        seed: of the initial weights and of every batch.
+        watcher: told of every step; keeps the checkpoints.
+        initial: a network of the same architecture to start from.
+        device: where to compute; the CPU by default.
+
+    Raises:
+        errors.InvalidDataset: no sample to train on.
+        errors.Precondition: the loss is not finite.
+    """
+    sampler = Sampler(samples, dict(config.shares), config.crop, config.augmentation, seed)
+    state = TrainingState(arch, seed, config.decay, device or torch.device("cpu"))
+    if initial is not None:
+        state.start_from(initial)
+    if (saved := watcher.restored()) is not None:
+        state.restore(saved)
+    terms: dict[str, float] = {}
+    while state.step < config.steps:
+        terms = _step(state, sampler.batch(state.step, config.batch), config)
+        watcher.progress(state.step, config.steps, "training", **terms)
+        if state.step in {round(share * config.steps) for share in config.candidates}:
+            state.keep_candidate()
+        if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+            watcher.checkpoint(state.to_bytes())
+    images = list(unlabelled) or [sample.image for sample in samples]
+    choice = selection.most_stable(state.average, state.candidates, images)
+    return Trained(choice.net, {**terms, "chosen_step": float(choice.step), "agreement": choice.agreement})
+
+
+def _step(state: TrainingState, batch: Batch, config: TrainConfig) -> dict[str, float]:
+    """One optimisation step; the loss and its terms by name."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = schedule.one_cycle(state.step, config.steps, config.rate)
+    batch = batch.to(state.device)
+    state.net.train()
+    terms = losses.losses(state.net(batch.image), batch.nuclei, batch.hv, batch.weight)
+    loss = losses.total(terms, config.losses)
+    values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
+    if not np.isfinite(values["loss"]):
+        raise errors.Precondition(
+            f"training diverged at step {state.step + 1} (loss {values['loss']}): train from another model or seed"
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
+    state.optimizer.step()
+    state.update_average(schedule.ema_decay(state.step, config.average))
+    state.step += 1
+    return values

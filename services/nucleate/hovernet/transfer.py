@@ -1,0 +1,153 @@
+"""Between protocol messages and the method's own values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nucleate.dataset.loading import load_sample
+from nucleate.dataset.manifest import BlobRef, Dataset, Sample
+from nucleate.errors import InvalidInput, InvalidModel
+from nucleate.hovernet import model_io, profiles
+from nucleate.hovernet.evaluation import ImageScores
+from nucleate.hovernet.network import HoVerNet
+from nucleate.hovernet.profiles import Profile
+from nucleate.hovernet.sampling import TrainingSample
+from nucleate.hovernet.scoring import WindowScore
+from nucleate.hovernet.segmentation import Classical, Segmented, Trained
+from nucleate.hovernet.training import Trained as TrainedNet
+from nucleate.pathology import metrics
+from nucleate.pathology.codec import decode_image, encode_instances, encode_mask, encode_png
+from nucleate.pathology.drawing import contours_over
+from nucleate.pathology.metrics import Scores
+from nucleate.runtime.blobs import Blobs
+from nucleate.v1 import common_pb2
+from nucleate.v1 import hovernet_pb2 as pb
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """Samples to learn from, images to compare candidates on, and the data set's digest."""
+
+    samples: list[TrainingSample]
+    unlabelled: list[NDArray[np.uint8]]
+    digest: str
+
+
+def training_data(request: pb.HoverNetServiceTrainRequest, blobs: Blobs) -> TrainingData:
+    """Everything a training reads, through `blobs`; a validation sample lends its image, not its labels, to the selection."""
+    dataset = Dataset.from_json(blobs.get(request.dataset.manifest))
+    samples = [_training_sample(sample, blobs) for sample in dataset.part("train")]
+    unlabelled = [decoded(image, blobs) for image in request.unlabelled]
+    unlabelled = unlabelled or [_training_sample(sample, blobs).image for sample in dataset.part("val")]
+    return TrainingData(samples, unlabelled, dataset.digest)
+
+
+def _training_sample(sample: Sample, blobs: Blobs) -> TrainingSample:
+    loaded = load_sample(sample, lambda ref: blobs.get(_blob(ref)))
+    return TrainingSample(loaded.image, loaded.instances, loaded.ignore, str(sample.origin), sample.weight)
+
+
+def _blob(ref: BlobRef) -> common_pb2.Blob:
+    return common_pb2.Blob(uri=ref.uri, sha256=ref.sha256, size=ref.size, media_type=ref.media_type)
+
+
+def decoded(image: common_pb2.Image, blobs: Blobs) -> NDArray[np.uint8]:
+    """Pixels of an image, errors naming its id."""
+    return decode_image(blobs.get(image.data), f"image '{image.id}'")
+
+
+def initial_network(request: pb.HoverNetServiceTrainRequest, blobs: Blobs, profile: Profile) -> HoVerNet | None:
+    """The network to start from, if the request names one of the profile's architecture."""
+    if not request.HasField("initial"):
+        return None
+    net = _unpacked(request.initial, blobs).net
+    if net.arch != profile.arch:
+        raise InvalidModel(
+            f"the initial model is not of profile '{profile.name}': start from a model of that profile or from none"
+        )
+    return net
+
+
+def network_and_profile(model: common_pb2.Model, blobs: Blobs, device: torch.device) -> tuple[HoVerNet, Profile]:
+    """A model's network on `device` and the profile it was trained by."""
+    loaded = _unpacked(model, blobs)
+    return loaded.net.to(device), profiles.named(loaded.profile)
+
+
+def _unpacked(model: common_pb2.Model, blobs: Blobs) -> model_io.LoadedModel:
+    if model.kind != model_io.KIND or model_io.WEIGHTS not in model.files:
+        raise InvalidModel(
+            f"the request needs a model of kind '{model_io.KIND}' with '{model_io.WEIGHTS}'; it has kind '{model.kind[:40]}'"
+        )
+    return model_io.unpack(blobs.get(model.card), blobs.get(model.files[model_io.WEIGHTS]))
+
+
+def segmenter(request: pb.SegmentRequest, blobs: Blobs, device: torch.device) -> Trained | Classical:
+    """The segmenter a request names."""
+    match request.WhichOneof("segmenter"):
+        case "model":
+            return Trained(*network_and_profile(request.model, blobs, device))
+        case "classical":
+            return Classical()
+        case _:
+            raise InvalidInput("the request names no segmenter: send a model, or classical")
+
+
+def model_message(trained: TrainedNet, profile: Profile, digest: str, parent: str, blobs: Blobs) -> common_pb2.Model:
+    """Stores a trained network and names it."""
+    card, weights = model_io.pack(trained.net, profile.name, dataset_digest=digest, parent=parent, metrics=trained.metrics)
+    files = {model_io.WEIGHTS: blobs.put(weights, "application/vnd.safetensors")}
+    return common_pb2.Model(kind=model_io.KIND, card=blobs.put(card, "application/json"), files=files)
+
+
+def segmented_message(
+    name: str, rgb: NDArray[np.uint8], segmented: Segmented, request: pb.SegmentRequest, blobs: Blobs
+) -> pb.SegmentedImage:
+    """Stores an instance map, and the overlay and ignore mask that were asked for."""
+    labels, media_type = encode_instances(segmented.instances)
+    dtype = "uint16" if media_type == "image/png" else "uint32"
+    shape = segmented.instances.shape
+    message = pb.SegmentedImage(
+        id=name, instances=blobs.put(labels, media_type, dtype=dtype, shape=shape), nuclei=segmented.count
+    )
+    if request.overlays:
+        overlay = encode_png(contours_over(rgb, segmented.instances))
+        message.overlay.CopyFrom(blobs.put(overlay, "image/png", dtype="uint8", shape=rgb.shape))
+    if segmented.ignore is not None:
+        message.ignore.CopyFrom(blobs.put(encode_mask(segmented.ignore), "image/png", dtype="uint8", shape=shape))
+    return message
+
+
+def evaluation_message(images: Sequence[ImageScores]) -> pb.EvaluateResult:
+    """Scores by image and their mean over the images that are not empty in both maps."""
+    result = pb.EvaluateResult(mean=_scores(metrics.mean(image.scores for image in images)))
+    for image in images:
+        result.images.add(
+            id=image.id,
+            scores=_scores(image.scores),
+            nuclei_predicted=image.predicted,
+            nuclei_true=image.true,
+            both_empty=image.scores.both_empty,
+        )
+    return result
+
+
+def _scores(scores: Scores) -> pb.SegmentationScores:
+    return pb.SegmentationScores(**scores.to_dict())
+
+
+def patch_messages(image_id: str, windows: Iterable[WindowScore]) -> Iterator[pb.PatchScore]:
+    """One message per window."""
+    for window in windows:
+        yield pb.PatchScore(
+            image_id=image_id,
+            window=common_pb2.Window(x=window.x, y=window.y, width=window.width, height=window.height),
+            uncertainty=window.uncertainty,
+            nuclei=window.nuclei,
+            features=window.features,
+        )
