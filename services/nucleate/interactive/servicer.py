@@ -23,7 +23,8 @@ from nucleate.interactive.model import KIND, ModelCard, pack
 from nucleate.interactive.models import LoadedModel, ModelCache, read_network
 from nucleate.interactive.profiles import profile_named
 from nucleate.interactive.runtime import choose_device
-from nucleate.interactive.sessions import Material, Session, Sessions, material_for
+from nucleate.interactive.session import Material, Session, material_for
+from nucleate.interactive.sessions import Sessions
 from nucleate.interactive.settings import InteractiveSettings
 from nucleate.interactive.state import Box, mask_to_json
 from nucleate.interactive.training import train
@@ -109,7 +110,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
 
     def _train(self, request: pb.InteractiveServiceTrainRequest, job: Job) -> pb.InteractiveServiceTrainResult:
         profile, parent, initial = profile_named(request.profile), "", None
-        if request.HasField("initial"):
+        if request.initial != common_pb2.Model():
             files = _readers(self._blobs, request.initial)
             parent, card = request.initial.card.sha256, self._blobs.get(request.initial.card)
             _, initial = read_network(request.initial.kind, files, card)
@@ -129,10 +130,10 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
         name = f"image '{request.image.id}'"
         image_HW3 = decode_image(self._blobs.get(request.image.data), name)
         proposals_HW = None
-        if request.HasField("proposals"):
+        if request.proposals != common_pb2.Blob():
             proposals_HW = decode_instances(self._blobs.get(request.proposals), f"proposals for {name}")
         w = request.window
-        window = Box(w.x, w.y, w.width, w.height) if request.HasField("window") else None
+        window = Box(w.x, w.y, w.width, w.height) if w != common_pb2.Window() else None
         predictor = self._model(request.model).predictor(self._options, self._device)
         return material_for(name, image_HW3, window, proposals_HW, predictor)
 
@@ -160,7 +161,7 @@ def register(server: grpc.Server, context: ServiceContext) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     servicer = InteractiveServicer(context, settings)
-    interactive_pb2_grpc.add_InteractiveServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    interactive_pb2_grpc.add_InteractiveServiceServicer_to_server(servicer, server)
 
 
 def _read(blobs: Blobs, ref: BlobRef) -> bytes:

@@ -1,0 +1,10 @@
+"""Runs the robot annotator: `python -m nucleate.annotator`."""
+
+from __future__ import annotations
+
+from nucleate.annotator.servicer import register
+from nucleate.annotator.settings import AnnotatorSettings
+from nucleate.runtime.server import serve
+
+if __name__ == "__main__":
+    serve("annotator", AnnotatorSettings(), register)

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load, save
+from tests.unit.interactive.nuclei import draw_nuclei
+
+from nucleate import errors
+from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
+from nucleate.interactive.crops import draw, load_sources, rough_mask
+from nucleate.interactive.losses import normalised_focal_loss
+from nucleate.interactive.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
+from nucleate.interactive.profiles import PROFILES, profile_named
+from nucleate.interactive.runtime import OnnxBackbone, TorchBackbone, choose_device
+from nucleate.interactive.trainer import seeded_network
+from nucleate.interactive.training import train
+from nucleate.pathology.codec import encode_instances, encode_mask, encode_png
+
+TINY = PROFILES["tiny"]
+
+
+class Folder:
+    """Blobs by digest."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> BlobRef:
+        digest = hashlib.sha256(data).hexdigest()
+        self.data[digest] = data
+        return BlobRef(f"sha256/{digest[:2]}/{digest}", digest, len(data), "image/png")
+
+    def read(self, ref: BlobRef) -> bytes:
+        return self.data[ref.sha256]
+
+
+class RecordingJob:
+    """A job that can be cut off after some steps."""
+
+    def __init__(self, stop_after: int = 10**9, state: bytes | None = None) -> None:
+        self.stop_after, self.state, self.stages = stop_after, state, []
+
+    def progress(self, step, total, stage="", **values):
+        self.stages.append((stage, step, values))
+        if stage == "training" and step > self.stop_after:
+            raise errors.Cancelled("cut off")
+
+    def checkpoint(self, data):
+        self.state = data
+
+    def restored(self):
+        return self.state
+
+
+def a_dataset(folder: Folder, count: int = 3, ignore_all_of: int = -1) -> Dataset:
+    samples = []
+    for index in range(count):
+        image, instances = draw_nuclei(128, 8, index)
+        ignore = folder.put(encode_mask(np.ones((128, 128), bool))) if index == ignore_all_of else None
+        split = "val" if index == count - 1 else "train"
+        samples.append(
+            Sample(
+                f"s{index}",
+                folder.put(encode_png(image)),
+                folder.put(encode_instances(instances)[0]),
+                ignore,
+                Origin.SYNTHETIC,
+                split,
+            )
+        )
+    return Dataset(samples)
+
+
+def tensors_of(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def test_a_training_cut_off_and_resumed_gives_the_same_bits_as_one_in_one_go():
+    folder = Folder()
+    dataset = a_dataset(folder)
+    whole = train(dataset, folder.read, TINY, 7, RecordingJob())
+    cut = RecordingJob(stop_after=4)
+    with pytest.raises(errors.Cancelled):
+        train(dataset, folder.read, TINY, 7, cut)
+    resumed = RecordingJob(state=cut.state)
+    again = train(dataset, folder.read, TINY, 7, resumed)
+    assert [step for stage, step, _ in resumed.stages if stage == "training"] == [5, 6]
+    expected = tensors_of(whole.network)
+    assert all(torch.equal(value, expected[name]) for name, value in tensors_of(again.network).items())
+    assert again.metrics == whole.metrics
+    assert 0 <= whole.metrics["iou_1_click"] <= 1
+    assert 0 <= whole.metrics["iou_3_clicks"] <= 1
+
+
+def test_another_seed_gives_another_network_and_a_warm_start_starts_from_its_parent():
+    folder = Folder()
+    dataset = a_dataset(folder)
+    first = train(dataset, folder.read, TINY, 1, RecordingJob())
+    other = train(dataset, folder.read, TINY, 2, RecordingJob())
+    assert any(not torch.equal(v, tensors_of(other.network)[n]) for n, v in tensors_of(first.network).items())
+    no_steps = dataclasses.replace(TINY, steps=0)
+    warm = train(dataset, folder.read, no_steps, 3, RecordingJob(), initial=first.network)
+    assert all(torch.equal(v, tensors_of(warm.network)[n]) for n, v in tensors_of(first.network).items())
+    with pytest.raises(errors.InvalidModel, match="another architecture"):
+        train(dataset, folder.read, PROFILES["cpu"], 3, RecordingJob(), initial=first.network)
+
+
+def test_datasets_without_a_nucleus_to_click_are_refused():
+    folder = Folder()
+    with pytest.raises(errors.InvalidDataset, match="no sample holds a nucleus"):
+        train(a_dataset(folder, 2, ignore_all_of=0), folder.read, TINY, 0, RecordingJob())
+    with pytest.raises(errors.InvalidDataset, match="no sample holds a nucleus"):
+        load_sources([], folder.read)
+
+
+def test_crops_hold_one_nucleus_a_positive_click_and_no_ignored_pixel():
+    folder = Folder()
+    sources = load_sources(a_dataset(folder).part("train"), folder.read)
+    for size in (64, 160):  # the second reaches beyond the image
+        for seed in range(12):
+            crop = draw(sources, size, np.random.default_rng(seed))
+            assert crop.image.shape == (size, size, 3)
+            assert crop.nucleus.any()
+            assert crop.clicks
+            assert crop.counted.sum() == min(size, 128) ** 2
+            assert all(crop.nucleus[c.y, c.x] == c.positive for c in crop.clicks)
+    same = [draw(sources, 64, np.random.default_rng(5)) for _ in range(2)]
+    assert np.array_equal(same[0].image, same[1].image)
+    assert same[0].clicks == same[1].clicks
+
+
+def test_bad_masks_differ_from_the_nucleus():
+    _, instances = draw_nuclei(96, 4, 0)
+    masks = [rough_mask(instances, 1, np.random.default_rng(seed)) for seed in range(20)]
+    assert sum(np.array_equal(mask, instances == 1) for mask in masks) < 8
+
+
+def test_focal_loss_is_cross_entropy_where_all_pixels_are_equally_hard_and_skips_ignored_ones():
+    logits = torch.tensor([[[1.0, 1.0], [1.0, 50.0]]])
+    target = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
+    counted = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
+    expected = 0.5 * torch.nn.functional.softplus(torch.tensor(-1.0))
+    assert torch.allclose(normalised_focal_loss(logits, target, counted), expected)
+
+
+def test_onnx_runtime_agrees_with_torch_for_other_batches_and_sizes():
+    network = seeded_network(TINY, 0).eval()
+    onnx, reference = OnnxBackbone(pack(network)[BACKBONE], threads=1), TorchBackbone(network.encoder)
+    assert onnx.provider == "CPUExecutionProvider"
+    rng = np.random.default_rng(0)
+    for batch, height, width in ((1, 96, 96), (3, 64, 128)):
+        inputs = [rng.random((batch, channels, height, width), np.float32) for channels in (3, 2, 1)]
+        found, expected = onnx.encode(*inputs), reference.encode(*inputs)
+        assert found.shape == (batch, TINY.architecture.features, height // 4, width // 4)
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_models_survive_their_files_and_bad_files_are_refused():
+    network = seeded_network(TINY, 0).eval()
+    files = pack(network)
+    card = ModelCard(TINY.architecture, TINY.crop, "tiny", "d" * 64, metrics={"iou_1_click": 0.5})
+    read = ModelCard.from_json(card.to_json())
+    assert (read.config, read.crop, read.profile) == (TINY.architecture, 64, "tiny")
+    loaded = load_network(read.config, files[WEIGHTS])
+    load_backbone(loaded, files[BACKBONE], threads=1)
+
+    tensors = load(files[WEIGHTS])
+    broken = tensors | {"head.classify.bias": torch.tensor([float("nan")])}
+    for data, message in (
+        (save(broken), "not finite"),
+        (files[WEIGHTS][:-9], "damaged"),
+        (save({"a": torch.zeros(1)}), "does not fit the architecture"),
+    ):
+        with pytest.raises(errors.InvalidModel, match=message):
+            load_network(read.config, data)
+    with pytest.raises(errors.InvalidModel, match="does not belong"):
+        load_backbone(seeded_network(TINY, 1).eval(), files[BACKBONE], threads=1)
+    with pytest.raises(errors.InvalidModel, match="cannot be loaded"):
+        load_backbone(loaded, b"no model", threads=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "refiner"}, {"config": {"width": 4}}, {"config": None}, {"architecture": "unet"}, {"config": {"crop": 7}}],
+)
+def test_bad_cards_are_refused(change):
+    values = json.loads(ModelCard(TINY.architecture, 64, "tiny", "").to_json())
+    with pytest.raises(errors.InvalidModel, match="model card"):
+        ModelCard.from_json(json.dumps(values | change).encode())
+    with pytest.raises(errors.InvalidModel, match="not JSON"):
+        ModelCard.from_json(b"{")
+
+
+def test_profiles_and_devices_are_looked_up_by_name():
+    assert profile_named("") is PROFILES["cpu"]
+    with pytest.raises(errors.UnknownProfile, match="choose one of tiny, cpu, full"):
+        profile_named("huge")
+    assert choose_device("cpu") == "cpu"
+    with pytest.raises(errors.InvalidInput, match="unknown device"):
+        choose_device("tpu")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(errors.Precondition, match="CUDAExecutionProvider"):
+            OnnxBackbone(b"", "cuda")
