@@ -16,11 +16,16 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from nucleate import errors
+from nucleate.pathology.classical import typical_area
+from nucleate.pathology.instances import remove_small
 
 
 @dataclasses.dataclass(frozen=True)
 class PostProcessing:
-    """Thresholds on probability and marker energy, Sobel size (px, odd) and the smallest nucleus and marker (px)."""
+    """Thresholds on probability and marker energy; Sobel size (odd), smallest nucleus, smallest marker and opening in px.
+
+    Instances below `fragment` of the image's typical nuclear area are dropped; 0 keeps all, as hover_net does.
+    """
 
     nuclear: float = 0.5
     marker: float = 0.4
@@ -28,6 +33,7 @@ class PostProcessing:
     smallest: int = 10
     smallest_marker: int = 10
     opening: int = 5
+    fragment: float = 0.15
 
 
 def instances(
@@ -55,7 +61,8 @@ def instances(
     inner = np.maximum(edges - ~nuclear, 0.0)
     energy = -np.asarray(cv2.GaussianBlur((1.0 - inner) * nuclear, (3, 3), 0), np.float32)
     markers = _markers(nuclear, inner, how)
-    return _watershed(energy, markers, nuclear)
+    found = _watershed(energy, markers, nuclear)
+    return remove_small(found, max(how.smallest, int(how.fragment * typical_area(found))))
 
 
 def _without_small(mask_HW: NDArray[np.bool_], smallest: int) -> NDArray[np.bool_]:

@@ -112,3 +112,8 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
 def _need(entries: object, what: str) -> None:
     if not entries:
         raise EmptyInput(f"the request has no {what}: send at least one")
+
+
+def register(server: grpc.Server, context: ServiceContext) -> None:
+    """Add the service to a server."""
+    hovernet_pb2_grpc.add_HoverNetServiceServicer_to_server(HoverNetServicer(context), server)

@@ -1,0 +1,205 @@
+"""HoverNetService on a real server with a real folder store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+from tests.unit.hovernet.tissue import draw
+
+from nucleate import errors
+from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
+from nucleate.hovernet.servicer import register
+from nucleate.hovernet.settings import HoverNetSettings
+from nucleate.pathology.codec import decode_image, decode_instances, decode_mask, encode_instances, encode_mask, encode_png
+from nucleate.runtime.blobs import Blobs
+from nucleate.runtime.channels import connect, follow
+from nucleate.runtime.server import RunningServer, start_server
+from nucleate.v1 import common_pb2 as common
+from nucleate.v1 import hovernet_pb2 as pb
+from nucleate.v1 import hovernet_pb2_grpc as pb_grpc
+
+SIDE = 64
+
+
+@dataclass
+class Bench:
+    """A running service, its store, and what the tests put there."""
+
+    stub: pb_grpc.HoverNetServiceStub
+    blobs: Blobs
+    server: RunningServer
+    images: list[common.Image]
+
+    def result(self, method: str, request: Any) -> Any:
+        return list(follow(getattr(self.stub, method), request, timeout=120))[-1].result
+
+    def put_map(self, instances: np.ndarray, *, sealed: bool = False) -> common.Blob:
+        data, media_type = encode_instances(instances)
+        return self.blobs.put(data, media_type, sealed=sealed)
+
+    def dataset(self, *, sealed: bool = False, side: int = SIDE) -> common.Dataset:
+        samples = []
+        for seed in (0, 1, 2):
+            image, instances = draw(SIDE, 8, seed)
+            ignore = np.zeros((SIDE, SIDE), np.bool_)
+            ignore[:4] = True
+            samples.append(
+                Sample(
+                    id=f"s{seed}",
+                    image=ref(self.blobs.put(encode_png(image), "image/png")),
+                    instances=ref(self.put_map(instances[:side, :side], sealed=sealed)),
+                    ignore=ref(self.blobs.put(encode_mask(ignore), "image/png")),
+                    origin=(Origin.PSEUDO, Origin.ACCEPTED, Origin.SYNTHETIC)[seed],
+                    split="val" if seed == 2 else "train",
+                )
+            )
+        manifest = self.blobs.put(Dataset(samples).to_json(), "application/json")
+        return common.Dataset(manifest=manifest, samples=len(samples))
+
+    def train(self, job_id: str, **changes: Any) -> pb.HoverNetServiceTrainRequest:
+        fields = {"dataset": self.dataset(), "profile": "tiny", "seed": 3} | changes
+        return pb.HoverNetServiceTrainRequest(job_id=job_id, **fields)
+
+    def weights(self, model: common.Model) -> dict[str, Any]:
+        return safetensors.torch.load(self.blobs.get(model.files["model.safetensors"]))
+
+
+def ref(blob: common.Blob) -> BlobRef:
+    return BlobRef(blob.uri, blob.sha256, blob.size, blob.media_type)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder: Path = tmp_path_factory.mktemp("store")
+    server = start_server("hovernet", register, HoverNetSettings(store=folder.as_uri(), device="cpu", log_level="error"))
+    with connect(server.endpoint) as channel:
+        bench = Bench(pb_grpc.HoverNetServiceStub(channel), Blobs(server.context.store), server, [])
+        for seed in (5, 6):
+            data = bench.blobs.put(encode_png(draw(96, 14, seed)[0]), "image/png")
+            bench.images.append(common.Image(id=f"slide-{seed}", data=data))
+        yield bench
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def model(bench: Bench) -> common.Model:
+    result = bench.result("Train", bench.train("train-1"))
+    assert 0.0 <= result.metrics["agreement"] <= 1.0
+    return result.model
+
+
+def test_train_streams_losses_and_returns_a_model(bench: Bench, model: common.Model) -> None:
+    events = list(follow(bench.stub.Train, bench.train("train-2"), timeout=120))
+    seen = [event.progress for event in events if event.WhichOneof("event") == "progress"]
+    assert seen[-1].total >= 12
+    assert {"loss", "np_bce", "np_dice", "hv_mse", "hv_msge"} <= set(seen[-1].values)
+    assert events[-1].result.model == model  # same data, profile and seed: the same bytes
+
+
+def test_segment_finds_nuclei_with_overlay_and_ignore_mask(bench: Bench, model: common.Model) -> None:
+    request = pb.SegmentRequest(job_id="seg-1", images=bench.images, model=model, overlays=True, ignore_masks=True)
+    for image, segmented in zip(bench.images, bench.result("Segment", request).images, strict=True):
+        instances = decode_instances(bench.blobs.get(segmented.instances), "map")
+        assert (segmented.id, instances.shape, instances.max()) == (image.id, (96, 96), segmented.nuclei)
+        assert decode_image(bench.blobs.get(segmented.overlay), "overlay").shape == (96, 96, 3)
+        assert decode_mask(bench.blobs.get(segmented.ignore), "ignore").shape == (96, 96)
+
+
+def test_classical_segmenter_needs_no_model_and_scores_well(bench: Bench) -> None:
+    request = pb.SegmentRequest(job_id="seg-2", images=bench.images, classical=pb.ClassicalSegmenter())
+    result = bench.result("Segment", request)
+    pairs = []
+    for seed, segmented in zip((5, 6), result.images, strict=True):
+        truth = bench.put_map(draw(96, 14, seed)[1], sealed=True)
+        pairs.append(pb.EvaluationPair(id=segmented.id, predicted=segmented.instances, truth=truth))
+    scores = bench.result("Evaluate", pb.EvaluateRequest(job_id="eval-1", pairs=pairs))
+    assert [image.id for image in scores.images] == ["slide-5", "slide-6"]
+    assert scores.mean.dice1 > 0.9
+    assert scores.images[0].nuclei_true == 14
+    assert scores.mean.pq == pytest.approx(np.mean([image.scores.pq for image in scores.images]))
+
+
+def test_evaluate_leaves_images_empty_in_both_maps_out_of_the_mean(bench: Bench) -> None:
+    empty, full = np.zeros((40, 40), np.int32), draw(40, 3, 1)[1]
+    blobs = [bench.put_map(array) for array in (empty, full)]
+    pairs = [pb.EvaluationPair(id=str(i), predicted=blob, truth=blob) for i, blob in enumerate(blobs)]
+    pairs.append(pb.EvaluationPair(id="missed", predicted=blobs[0], truth=blobs[1]))
+    result = bench.result("Evaluate", pb.EvaluateRequest(job_id="eval-2", pairs=pairs))
+    assert [image.both_empty for image in result.images] == [True, False, False]
+    assert result.mean.aji == 0.5
+
+
+def test_score_patches_covers_the_image_to_its_borders(bench: Bench, model: common.Model) -> None:
+    request = pb.ScorePatchesRequest(job_id="score-1", images=bench.images, model=model, size=40, stride=32)
+    patches = bench.result("ScorePatches", request).patches
+    assert {patch.image_id for patch in patches} == {"slide-5", "slide-6"}
+    assert {(patch.window.x, patch.window.y) for patch in patches} == {(x, y) for x in (0, 32, 56) for y in (0, 32, 56)}
+    assert all(0 <= patch.uncertainty <= np.log(2) + 1e-6 and len(patch.features) == 11 for patch in patches)
+
+
+def test_training_cannot_open_sealed_masks(bench: Bench) -> None:
+    with pytest.raises(errors.Fenced):
+        bench.result("Train", bench.train("train-fenced", dataset=bench.dataset(sealed=True)))
+    sealed = common.Image(id="s", data=bench.blobs.put(encode_png(draw(64, 3, 9)[0]), "image/png", sealed=True))
+    for job_id, fields in {"fence-u": {"unlabelled": [sealed]}}.items():
+        with pytest.raises(errors.Fenced):
+            bench.result("Train", bench.train(job_id, **fields))
+    with pytest.raises(errors.Fenced):
+        bench.result("Segment", pb.SegmentRequest(job_id="fence-s", images=[sealed], classical=pb.ClassicalSegmenter()))
+
+
+def test_starts_from_a_model_and_names_its_parent(bench: Bench, model: common.Model) -> None:
+    result = bench.result("Train", bench.train("train-warm", initial=model, unlabelled=bench.images))
+    assert model.card.sha256.encode() in bench.blobs.get(result.model.card)
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "error", "words"),
+    [
+        ("Train", {"profile": "huge"}, errors.UnknownProfile, "huge"),
+        ("Train", {"dataset": common.Dataset()}, errors.InvalidInput, "blob uri"),
+        ("Segment", {"images": []}, errors.EmptyInput, "image"),
+        ("Segment", {"classical": None}, errors.InvalidInput, "no segmenter"),
+        ("Evaluate", {"pairs": []}, errors.EmptyInput, "pair"),
+        ("ScorePatches", {"size": 8}, errors.InvalidInput, "size 8"),
+        ("ScorePatches", {"stride": 0}, errors.InvalidInput, "stride 0"),
+        ("ScorePatches", {"model": common.Model(kind="refiner")}, errors.InvalidModel, "refiner"),
+    ],
+)
+def test_bad_requests_say_what_is_wrong(  # noqa: PLR0917 - pytest passes them
+    bench: Bench, model: common.Model, method: str, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    name = f"bad-{method}-{next(iter(change))}"
+    fields: dict[str, dict[str, Any]] = {
+        "Segment": {"images": bench.images, "classical": pb.ClassicalSegmenter()},
+        "ScorePatches": {"images": bench.images, "model": model, "size": 64, "stride": 32},
+    }
+    kinds = {"Segment": pb.SegmentRequest, "Evaluate": pb.EvaluateRequest, "ScorePatches": pb.ScorePatchesRequest}
+    request = (
+        bench.train(name, **change) if method == "Train" else kinds[method](job_id=name, **(fields.get(method, {}) | change))
+    )
+    with pytest.raises(error, match=words):
+        bench.result(method, request)
+
+
+def test_bad_images_maps_and_models_are_named(bench: Bench, model: common.Model) -> None:
+    broken = common.Image(id="torn", data=bench.blobs.put(b"\x89PNG\r\n\x1a\n torn", "image/png"))
+    with pytest.raises(errors.InvalidInput, match="torn"):
+        bench.result("Segment", pb.SegmentRequest(job_id="bad-1", images=[*bench.images, broken], model=model))
+    with pytest.raises(errors.InvalidInput, match="s0"):
+        bench.result("Train", bench.train("bad-2", dataset=bench.dataset(side=40)))
+    a, b = (bench.put_map(draw(side, 3, 1)[1]) for side in (40, 44))
+    pair = pb.EvaluationPair(id="odd", predicted=a, truth=b)
+    with pytest.raises(errors.InvalidInput, match="odd"):
+        bench.result("Evaluate", pb.EvaluateRequest(job_id="bad-3", pairs=[pair]))
+    weights = {name: value * np.nan for name, value in bench.weights(model).items()}
+    damaged = common.Model(kind="hovernet", card=model.card)
+    damaged.files["model.safetensors"].CopyFrom(bench.blobs.put(safetensors.torch.save(weights), "application/octet-stream"))
+    with pytest.raises(errors.InvalidInput, match="NaN"):
+        bench.result("Segment", pb.SegmentRequest(job_id="bad-4", images=bench.images, model=damaged))

@@ -1,0 +1,100 @@
+"""Symmetries of the square move images and HV maps alike; tiling and turning give back what went in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from tests.unit.hovernet.tissue import draw
+
+from nucleate import errors
+from nucleate.hovernet import appearance, augment, inference
+from nucleate.hovernet.augment import Window
+from nucleate.hovernet.inference import Tiling
+from nucleate.hovernet.network import Architecture, HoVerNet, Maps, build
+from nucleate.hovernet.targets import hv_maps
+
+SMALL = Architecture(width=0.0625, stem_stride=2, units=(1, 1, 1, 1), dense=(1, 1))
+
+
+class Echo(HoVerNet):
+    """Says of every pixel what the input's first planes are, so that geometry can be checked exactly."""
+
+    def forward(self, image_B4HW):
+        red, green = image_B4HW[:, 0], image_B4HW[:, 1]
+        return Maps(torch.stack([torch.zeros_like(red), red], 1), torch.stack([green, green], 1))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 4), st.integers(1, 4)), max_size=9),
+    st.integers(0, 7),
+)
+def test_targets_of_a_moved_map_are_the_moved_targets(boxes, code):
+    # Odd sides, whose centre is a pixel: an even side's centre rounds up before and after a mirroring.
+    instances = np.zeros((41, 41), np.int32)
+    for label, (row, column, high, wide) in enumerate(boxes, start=1):
+        instances[row * 10 :, column * 10 :][: 2 * high + 1, : 2 * wide + 1] = label
+    whole = all((instances == label).sum() == (2 * h + 1) * (2 * w + 1) for label, (_, _, h, w) in enumerate(boxes, start=1))
+    assume(whole)
+    weight = np.zeros((41, 41), np.float32)
+    window = Window(np.zeros((41, 41, 4), np.float32), instances.astype(np.uint8), hv_maps(instances), weight)
+    moved = augment.symmetry(window, code)
+    assert np.allclose(hv_maps(moved.nuclei.astype(np.int32)), moved.hv, atol=1e-6)
+
+
+@pytest.mark.parametrize("code", range(8))
+def test_inference_turns_as_augmentation_does_and_back(code):
+    maps = torch.randn(1, 3, 8, 8)
+    window = Window(np.zeros((8, 8, 4), np.float32), maps[0, 0].numpy(), maps[0, 1:].numpy(), maps[0, 0].numpy())
+    moved = augment.symmetry(window, code)
+    turned = inference._turned(maps[:, :1], code)
+    assert np.array_equal(turned[0, 0].numpy(), moved.nuclei)
+    stacked = torch.from_numpy(np.concatenate([moved.nuclei[None], moved.hv])[None].copy())
+    assert torch.equal(inference._turned_back(stacked, code), maps)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (97, 61), (150, 331)])
+def test_tiles_blend_without_a_seam_at_any_size(size):
+    image, _ = draw(max(size), 40, 1)
+    image = image[: size[0], : size[1]]
+    seen = inference.predict(Echo(SMALL), image, Tiling(tile=64, overlap=16, views=(0, 3)))
+    red = appearance.planes(image)[..., 0] / 255.0
+    assert np.allclose(seen.nuclear, 1 / (1 + np.exp(-red)), atol=1e-5)
+    assert seen.hv.shape == (2, *size)
+
+
+def test_one_view_more_only_averages():
+    image, _ = draw(80, 8, 2)
+    net = build(SMALL, 0)
+    one, other = (inference.predict(net, image, Tiling(views=(code,))) for code in (0, 5))
+    both = inference.predict(net, image, Tiling(views=(0, 5)))
+    assert np.allclose(both.hv, (one.hv + other.hv) / 2, atol=1e-5)
+
+
+def test_too_small_an_image_and_a_broken_net_are_refused():
+    net = build(SMALL, 0)
+    with pytest.raises(errors.InvalidImage, match="31x64"):
+        inference.predict(net, np.zeros((64, 31, 3), np.uint8), Tiling())
+    with torch.no_grad():
+        net.np.head[-1].bias.fill_(float("nan"))
+    with pytest.raises(errors.InvalidModel, match="not finite"):
+        inference.predict(net, draw(64, 3, 0)[0], Tiling())
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_flat_images_have_an_appearance(level):
+    planes = appearance.planes(np.full((40, 50, 3), level, np.uint8))
+    assert planes.shape == (40, 50, 4)
+    assert planes.dtype == np.uint8
+    assert not planes[..., 3].any()
+
+
+def test_the_margin_says_what_is_nuclear_in_any_stain():
+    image, instances = draw(128, 20, 4)
+    pale = (255 - (255 - image.astype(float)) * 0.6).astype(np.uint8)
+    for rgb in (image, pale):
+        margin = appearance.planes(rgb)[..., 3] > 127
+        assert (margin == (instances > 0)).mean() > 0.95

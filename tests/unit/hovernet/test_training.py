@@ -1,0 +1,144 @@
+"""Training is a function of its seed, survives being killed, and learns; weights come back from bytes as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.hovernet.tissue import draw
+
+from nucleate import errors
+from nucleate.hovernet import model_io, network, profiles, schedule, selection
+from nucleate.hovernet.augment import Augmentation
+from nucleate.hovernet.network import Architecture
+from nucleate.hovernet.sampling import Sampler, TrainingSample
+from nucleate.hovernet.training import train
+
+TINY = profiles.named("tiny")
+
+
+class Watcher:
+    """Keeps the checkpoint, records the losses and, where asked, dies at a step."""
+
+    def __init__(self, saved=None, dies_at=None):
+        self.saved, self.dies_at, self.losses = saved, dies_at, []
+
+    def progress(self, step, total, stage="", **values):
+        self.losses.append(values.get("loss"))
+        if step == self.dies_at:
+            raise errors.Cancelled("killed")
+
+    def checkpoint(self, data):
+        self.saved = data
+
+    def restored(self):
+        return self.saved
+
+
+def samples(count=2):
+    drawn = [draw(96, 14, seed) for seed in range(count)]
+    return [TrainingSample(image, instances, np.zeros(instances.shape, np.bool_)) for image, instances in drawn]
+
+
+def run(watcher, seed=3, steps=None, initial=None):
+    config = TINY.training if steps is None else dataclasses.replace(TINY.training, steps=steps)
+    return train(samples(), [], TINY.arch, config, seed, watcher, initial)
+
+
+def bits(net):
+    return {name: value.numpy().tobytes() for name, value in net.state_dict().items()}
+
+
+def test_a_killed_training_ends_with_the_same_bits():
+    whole = run(Watcher())
+    killed = Watcher(dies_at=11)
+    with pytest.raises(errors.Cancelled):
+        run(killed)
+    assert killed.saved is not None
+    resumed = run(Watcher(killed.saved))
+    assert bits(resumed.net) == bits(whole.net)
+    assert resumed.metrics == whole.metrics
+    assert bits(run(Watcher(), seed=4).net) != bits(whole.net)
+
+
+def test_a_foreign_checkpoint_is_refused():
+    with pytest.raises(errors.CorruptBlob):
+        run(Watcher(b"not safetensors"))
+
+
+def test_it_learns():
+    watcher = Watcher()
+    run(watcher, steps=40)
+    assert np.mean(watcher.losses[-5:]) < 0.75 * np.mean(watcher.losses[:5])
+
+
+def test_divergence_is_an_error():
+    broken = network.build(TINY.arch, 0)
+    with torch.no_grad():
+        broken.np.head[-1].bias.fill_(float("inf"))
+    with pytest.raises(errors.Precondition, match="diverged at step 1"):
+        run(Watcher(), initial=broken)
+
+
+def test_windows_come_from_seed_and_step_by_origin():
+    marked = [
+        dataclasses.replace(s, origin=o, weight=w)
+        for s, o, w in zip(samples(), ("pseudo", "accepted"), (1.0, 3.0), strict=True)
+    ]
+    sampler = Sampler(marked, {"pseudo": 1.0, "accepted": 3.0}, 32, Augmentation(), 7)
+    assert torch.equal(sampler.batch(5, 4).image, sampler.batch(5, 4).image)
+    weights = torch.cat([sampler.batch(step, 8).weight.amax((1, 2)) for step in range(25)])
+    assert 0.65 < (weights == 3.0).float().mean() < 0.85
+
+
+def test_samples_smaller_than_the_crop_are_ignored_beyond_their_border():
+    image, instances = draw(40, 4, 1)
+    sample = TrainingSample(image, instances, np.zeros((40, 40), np.bool_))
+    batch = Sampler([sample], {"pseudo": 1.0}, 64, Augmentation(zoom=(1.0, 1.0)), 0).batch(0, 1)
+    assert batch.weight.sum() == 40 * 40
+    assert not batch.nuclei[batch.weight == 0].any()
+
+
+def test_no_sample_is_an_error():
+    with pytest.raises(errors.InvalidDataset):
+        Sampler([], {"pseudo": 1.0}, 32, Augmentation(), 0)
+
+
+def test_selection_never_prefers_a_network_that_finds_nothing():
+    net = network.build(TINY.arch, 0)
+    blind = {name: value.clone() for name, value in net.state_dict().items()}
+    blind["np.head.1.bias"] = torch.tensor([50.0, -50.0])
+    assert selection.most_stable(net, {1: blind}, [draw(96, 14, 1)[0]]).agreement == 0.0
+
+
+def test_one_cycle_rises_and_falls():
+    rates = [schedule.one_cycle(t, 100, 1.0) for t in range(100)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[0] < 0.1
+    assert rates[-1] < 0.02
+    assert rates == sorted(rates[:15]) + sorted(rates[15:], reverse=True)
+
+
+def test_full_profile_has_the_papers_size():
+    count = sum(value.numel() for value in network.build(profiles.named("full").arch, 0).parameters())
+    assert 33.5e6 < count < 33.8e6
+
+
+def test_types_are_a_third_branch():
+    net = network.build(Architecture(0.0625, 2, (1, 1, 1, 1), (1, 1), nr_types=3), 0)
+    assert net(torch.rand(1, 4, 32, 48)).types.shape == (1, 4, 32, 48)
+
+
+def test_model_bytes_come_back_and_damage_is_found():
+    net = network.build(TINY.arch, 1)
+    card, weights = model_io.pack(net, "tiny", dataset_digest="d", parent="", metrics={})
+    assert bits(model_io.unpack(card, weights).net) == bits(net)
+    damaged = json.loads(card)
+    damaged["config"]["width"] = 1e9
+    other = model_io.pack(network.build(profiles.named("cpu").arch, 1), "cpu", dataset_digest="d", parent="", metrics={})[1]
+    for broken in ((b"{}", weights), (card, weights[:-9]), (card, other), (json.dumps(damaged).encode(), weights)):
+        with pytest.raises(errors.InvalidModel):
+            model_io.unpack(*broken)
