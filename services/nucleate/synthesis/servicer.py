@@ -28,7 +28,9 @@ _CHECKPOINT_EVERY = 16
 class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
     """Implements `nucleate.v1.SynthesisService`."""
 
-    def __init__(self, context: ServiceContext, settings: SynthesisSettings) -> None:
+    def __init__(self, context: ServiceContext) -> None:
+        settings = context.settings
+        assert isinstance(settings, SynthesisSettings)
         self._blobs = context.blobs.fenced()
         self._jobs = context.jobs
         self._workers = settings.workers
@@ -57,6 +59,11 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
     def _source(self, image: common_pb2.Image) -> Source:
         name = f"image '{image.id}'"
         return Source(name, image.data.sha256, lambda: decode_image(self._blobs.get(image.data), name))
+
+
+def register(server: grpc.Server, context: ServiceContext) -> None:
+    """Add the service to a server whose settings are `SynthesisSettings`."""
+    synthesis_pb2_grpc.add_SynthesisServiceServicer_to_server(SynthesisServicer(context), server)
 
 
 def _synthesize(batch: Batch, blobs: Blobs, job: Job) -> pb.SynthesizeResult:

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nucleate.synthesis.profiles import profile_named
+from nucleate.synthesis.reference import Reference, take_apart
+from nucleate.synthesis.tissue import draw_tissue
+
+
+@pytest.fixture(scope="session")
+def tissue() -> NDArray[np.uint8]:
+    """An H&E-like 256 x 256 image with about sixty nuclei."""
+    return draw_tissue(2, 256)[0]
+
+
+@pytest.fixture(scope="session")
+def reference(tissue: NDArray[np.uint8]) -> Reference:
+    return take_apart(tissue, "tissue", profile_named("tiny"))

@@ -1,0 +1,117 @@
+"""Taking a reference apart: regions, background, material, statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nucleate.errors import InvalidImage
+from nucleate.pathology.classical import segment
+from nucleate.pathology.stain import rgb_to_od, separate
+from nucleate.synthesis.background import inpaint
+from nucleate.synthesis.filling import detail_fill, push_pull
+from nucleate.synthesis.material import eosin_texture, nuclear_material
+from nucleate.synthesis.profiles import profile_named
+from nucleate.synthesis.reference import Reference, take_apart
+from nucleate.synthesis.regions import haematoxylin, sub_segmentation, super_segmentation
+from nucleate.synthesis.tissue import draw_tissue
+
+Image = NDArray[np.uint8]
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_super_contains_and_sub_is_contained(seed: int) -> None:
+    rgb, _ = draw_tissue(seed, 128)
+    instances, stain = segment(rgb), haematoxylin(rgb)
+    outer = super_segmentation(stain, instances)
+    nuclear = instances > 0
+    assert outer[nuclear].all()
+    assert outer[stain.density > stain.otsu].all()
+    keep = np.ones(instances.max() + 1, dtype=bool)
+    inner = sub_segmentation(instances, keep, 2)
+    assert nuclear[inner].all()
+    assert not cv2.dilate(inner.astype(np.uint8), np.ones((3, 3), np.uint8))[~nuclear].any()
+    keep[1:] = False
+    assert not sub_segmentation(instances, keep, 2).any()
+
+
+def test_background_keeps_no_nuclei(reference: Reference, tissue: Image) -> None:
+    stain = haematoxylin(tissue)
+    before = (stain.density > stain.otsu).mean()
+    after = (haematoxylin(reference.background_rgb).density > stain.otsu).mean()
+    assert after < 0.02 * before
+    assert reference.residual == 0
+
+
+@pytest.mark.parametrize("fill", ["telea", "detail"])
+def test_inpainting_leaves_the_rest_alone(tissue: Image, fill: str) -> None:
+    missing = np.zeros(tissue.shape[:2], dtype=bool)
+    missing[100:130, 90:140] = True
+    filled = inpaint(tissue, missing, fill, np.random.default_rng(0))  # type: ignore[arg-type]
+    far = cv2.dilate(missing.astype(np.uint8), np.ones((9, 9), np.uint8)) == 0
+    assert np.abs(filled[far].astype(int) - tissue[far]).max() <= (0 if fill == "telea" else 1)
+    assert (filled[missing] != tissue[missing]).any()
+
+
+def test_push_pull_restores_a_smooth_image() -> None:
+    rows, columns = np.mgrid[0:96, 0:80].astype(np.float32)
+    smooth = np.stack([rows, columns, rows + columns], axis=2)
+    known = np.random.default_rng(0).random((96, 80)) > 0.4
+    filled = push_pull(smooth, known)
+    assert np.abs(filled - smooth)[4:-4, 4:-4].mean() < 1.0
+    assert not push_pull(smooth, np.zeros_like(known)).any()
+
+
+def test_detail_fill_keeps_the_contrast_of_texture() -> None:
+    rng = np.random.default_rng(3)
+    texture = cv2.GaussianBlur(rng.normal(0, 1, (160, 160, 3)).astype(np.float32), (0, 0), 1.0) + 5
+    known = np.ones((160, 160), dtype=bool)
+    known[50:90, 60:110] = False
+    filled = detail_fill(texture, known, rng)
+    assert np.isfinite(filled).all()
+    assert 0.7 < filled[~known].std() / texture[known].std() < 1.3
+
+
+def test_material_is_the_image_inside_and_nuclear_outside(tissue: Image) -> None:
+    instances, od, eosin = segment(tissue), rgb_to_od(tissue), separate(tissue)[1]
+    sub = sub_segmentation(instances, np.ones(instances.max() + 1, dtype=bool), 2)
+    material = nuclear_material(od, eosin, sub, "nuclei")
+    assert np.allclose(material[sub], od[sub])
+    assert np.abs(material[~sub].mean(axis=0) - od[sub].mean(axis=0)).max() < 0.15
+    report = nuclear_material(od, eosin, sub, "eosin")
+    assert np.allclose(report.mean(axis=(0, 1)), od[sub].mean(axis=0), atol=0.02)
+    texture = eosin_texture(eosin)
+    assert np.corrcoef(report[..., 0].ravel(), texture.ravel())[0, 1] > 0.99
+
+
+def test_statistics_are_plausible_and_json(reference: Reference) -> None:
+    described = json.loads(json.dumps(reference.describe()))
+    _, true = draw_tissue(2, 256)
+    assert 0.5 < described["nuclei_expected"] / true.max() < 2
+    assert 0.5 < np.median(described["nuclei"]["area_px"]) / np.median(np.bincount(true.ravel())[1:]) < 2
+    assert 0.6 <= described["edge_sigma_px"] <= 2.5
+
+
+def test_taking_apart_is_deterministic(reference: Reference, tissue: Image) -> None:
+    again = take_apart(tissue.copy(), "tissue", profile_named("tiny"))
+    for field in dataclasses.fields(Reference):
+        one, other = getattr(reference, field.name), getattr(again, field.name)
+        if isinstance(one, np.ndarray):
+            assert np.array_equal(one, other)
+
+
+def test_images_without_nuclei_are_named() -> None:
+    white = np.full((128, 128, 3), 246, dtype=np.uint8)
+    with pytest.raises(InvalidImage, match="slide 7 has no stained tissue"):
+        take_apart(white, "slide 7", profile_named("tiny"))
+    pink = np.full((128, 128, 3), (220, 150, 190), dtype=np.uint8)
+    with pytest.raises(InvalidImage, match="slide 8 shows too few nuclei"):
+        take_apart(pink, "slide 8", profile_named("tiny"))
