@@ -66,8 +66,10 @@ def _draw(folder: Path, seed: int) -> tuple[Path, Path]:
 
     from nucleate.client.local.supervisor import check_installed
     from nucleate.errors import NucleateError
+    from nucleate.orchestrator.cli.console import tell
 
     check_installed(["synthesis"])
+    tell(f"no IMAGES: drawing {POOL} + {EVALUATION} images of tissue in {folder}")
     for name, count, each_seed in (("pool", POOL, seed), ("evaluation", EVALUATION, seed + 1_000_000)):
         arguments = {"--count": count, "--size": SIDE, "--seed": each_seed, "--out": folder / name}
         command = [
