@@ -68,14 +68,14 @@ def main() -> None:
     sys.stdout.write(
         f"{'mean, CPU s per megapixel':32} " + "  ".join(f"{value:5.2f}" for value in np.mean(rows, axis=0)) + "\n"
     )
-    sys.stdout.write(f"{'':32} apart  fill telea   draw" + "\n")
+    sys.stdout.write(f"{'':32} apart  fill telea   draw\n")
     sources = [Source(name, name, lambda rgb=rgb: rgb) for name, rgb in images.items()]
     batch = Batch(sources, 2 * len(images), 0, profile, given.threads, ReferenceCache())
     groups = list(batch.groups())
     start = time.perf_counter()
     count = sum(1 for group in groups for _ in batch.images(0, group))
     wall = (time.perf_counter() - start) / (count * megapixels)
-    sys.stdout.write(f"{given.threads} threads, references cached: {wall:.2f} s wall per megapixel" + "\n")
+    sys.stdout.write(f"{given.threads} threads, references cached: {wall:.2f} s wall per megapixel\n")
 
 
 if __name__ == "__main__":

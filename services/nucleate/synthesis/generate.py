@@ -6,6 +6,7 @@ workers, nor their order, nor a change in one stage shifts the numbers of anothe
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ from nucleate.synthesis.reference import Reference, sharpness
 
 _WINDOWS = 8
 _MIN_DENSITY = 0.3
-_MAX_NOISE = 6.0
+#: Grain of the scanner: standard deviation of its blur in px, and the most that is added in grey levels before that blur.
+_GRAIN_SIZE = 0.6
+_MAX_NOISE = 8.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,10 @@ def expose(rgb: NDArray[np.uint8], wanted_sharpness: float, rng: np.random.Gener
     have = sharpness(rgb)
     if have > 1.1 * wanted_sharpness:
         return np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.4), dtype=np.uint8)
-    # White noise of standard deviation s adds 20 s^2 to the mean square of the 4-neighbour Laplacian.
-    sigma = min(np.sqrt(max(wanted_sharpness**2 - have**2, 0.0) / 20.0), _MAX_NOISE)
-    grain = rng.normal(0.0, 1.0, rgb.shape[:2]).astype(np.float32) * np.float32(sigma)
-    return np.clip(np.rint(rgb + grain[..., None]), 0, 255).astype(np.uint8)
+    grain = cv2.GaussianBlur(rng.standard_normal(rgb.shape[:2], dtype=np.float32), (0, 0), _GRAIN_SIZE)
+    per_unit = float((cv2.Laplacian(grain, cv2.CV_32F) ** 2).mean())
+    strength = min(math.sqrt(max(wanted_sharpness**2 - have**2, 0.0) / per_unit), _MAX_NOISE)
+    return np.clip(np.rint(rgb + strength * grain[..., None]), 0, 255).astype(np.uint8)
 
 
 def turned(array: NDArray[Any], turns: int, *, mirrored: bool) -> NDArray[Any]:
