@@ -18,6 +18,7 @@ from tests.e2e.command import draw_tissue, nucleate
 from nucleate.orchestrator.cli.results import HEADINGS
 
 SIDE = 128
+pytestmark = pytest.mark.timeout(1200)  # two cores that others use too
 
 
 @pytest.fixture(scope="module")
