@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from nucleate.errors import Unreachable
 from nucleate.orchestrator.live import LiveRun
 from nucleate.runtime.channels import connect, rpc_error_to_domain
+from nucleate.runtime.faults import ERROR_KEY
 from nucleate.v1 import (
     annotator_pb2_grpc,
     colornorm_pb2_grpc,
@@ -91,40 +92,40 @@ class Backends:
                 run.progress = event.progress
         return None
 
-    def _patiently(self, run: LiveRun, service: str, job_id: str, attempt: Any) -> Any:
+    def _patiently(self, run: LiveRun, service: str, job_id: str, attempt: Callable[[], Any]) -> Any:
         away_since: float | None = None
         last = run.progress
         delay = _FIRST_DELAY
         while True:
             run.check()
+            said = ""
             try:
-                result = attempt()
+                if (result := attempt()) is not None:
+                    return result
             except grpc.RpcError as error:
                 run.check()
-                self._raise_unless_away(error, service, job_id)
-                result = None
-            if result is not None:
-                return result
+                said = self._said_while_away(error, service, job_id)
             if run.progress is not last:
                 # It answered meanwhile: a new absence begins.
                 away_since, last, delay = None, run.progress, _FIRST_DELAY
             now = time.monotonic()
             away_since = now if away_since is None else away_since
             if now - away_since >= self._patience:
-                raise Unreachable(
-                    f"the {service} service at {self._endpoints[service]} did not answer for {self._patience:g} s"
-                )
+                where = f"the {service} service at {self._endpoints[service]}"
+                raise Unreachable(f"{where} did not answer for {self._patience:g} s{said}")
             run.pause(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
 
-    def _raise_unless_away(self, error: grpc.RpcError, service: str, job_id: str) -> None:
-        """Return if the call is worth repeating: the service is away, or went away under the call."""
-        code = error.code()
-        if code is grpc.StatusCode.UNAVAILABLE:
-            return
+    def _said_while_away(self, error: grpc.RpcError, service: str, job_id: str) -> str:
+        """Raise unless the call is worth repeating: the service, or something it needs, is away. Return what it said itself."""
+        call = cast("grpc.Call", error)
+        code = call.code()
         if code is grpc.StatusCode.CANCELLED and not self._was_cancelled(service, job_id):
-            return
-        raise rpc_error_to_domain(error) from error
+            return ""
+        if code is not grpc.StatusCode.UNAVAILABLE:
+            raise rpc_error_to_domain(error) from error
+        own = any(key == ERROR_KEY for key, _ in call.trailing_metadata() or ())
+        return f" but to say: {call.details()}" if own else ""
 
     def _was_cancelled(self, service: str, job_id: str) -> bool:
         """Tell a job somebody cancelled from a stream that a stopping server dropped."""

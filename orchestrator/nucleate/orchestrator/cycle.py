@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nucleate.orchestrator.steps import Steps
+from nucleate.orchestrator.training_set import trusted
 from nucleate.v1 import common_pb2
 
 
@@ -14,7 +15,7 @@ def run_cycles(steps: Steps) -> None:
 
     pool, evaluation = steps.normalize()
     steps.score_classical(evaluation)
-    labels = steps.pseudo_label("classical", pool)
+    labels = classical = steps.pseudo_label("classical", pool)
     for cycle in range(1, steps.cycles + 1):
         synthetic = steps.synthesize(cycle, pool)
         refiner = refiner or steps.train_refiner(cycle, synthetic, pool)
@@ -28,7 +29,7 @@ def run_cycles(steps: Steps) -> None:
             break
 
         # The new model labels the pool: proposals to annotate from, and what the next cycle trains itself on.
-        labels = steps.pseudo_label(f"cycle-{cycle}", pool, hovernet)
+        labels = trusted(steps.pseudo_label(f"cycle-{cycle}", pool, hovernet), classical)
         if steps.annotates:
             patches = steps.select(cycle, pool, labels, hovernet, interactive)
             steps.annotate(cycle, patches)

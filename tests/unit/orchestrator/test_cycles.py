@@ -9,6 +9,7 @@ import pytest
 from tests.unit.orchestrator.quick_services import a_plan, orchestrator, serve_quick, settings_for, settled, square
 
 from nucleate.dataset.manifest import Dataset
+from nucleate.errors import StoreUnreachable
 from nucleate.orchestrator.summary import report_of
 from nucleate.v1 import orchestrator_pb2 as pb
 
@@ -182,4 +183,19 @@ def test_what_a_service_says_of_bad_input_fails_the_run_with_that_line(tmp_path,
         assert run.state == pb.RUN_STATE_FAILED
         assert run.error == "classical.pseudo-label: image 'broken' cannot be decoded: export it again"
         assert [row.name for row in run.rows] == ["classical"]
+    server.stop()
+
+
+def test_what_a_service_says_when_something_it_needs_is_away_is_passed_on(tmp_path, store) -> None:
+    def before(name, _job) -> None:
+        if name == "cycle-1.synthesize":
+            raise StoreUnreachable("the store at s3://bucket does not answer: start it")
+
+    server, _ = serve_quick(store, before)
+    with orchestrator(settings_for(tmp_path, server.endpoint)) as running:
+        running.start("r", a_plan(running.blobs))
+        run = settled(running, "r")
+        assert run.state == pb.RUN_STATE_FAILED
+        assert run.error.startswith(f"cycle-1.synthesize: the synthesis service at {server.endpoint} did not answer for 2 s ")
+        assert "but to say: the store at s3://bucket does not answer" in run.error
     server.stop()
