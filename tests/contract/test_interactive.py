@@ -135,7 +135,9 @@ class TestTrain:
     )
     def test_bad_requests_are_refused(self, bench, changes, error):
         with pytest.raises(error):
-            trained(bench.stubs[0], train_request(**({"dataset": bench.dataset, "job_id": "train-bad"} | changes)))
+            trained(
+                bench.stubs[0], train_request(**({"dataset": bench.dataset, "job_id": f"bad-{next(iter(changes))}"} | changes))
+            )
 
 
 class TestSession:
