@@ -16,6 +16,7 @@ from nucleate.runtime.faults import ERROR_KEY
 from nucleate.v1 import (
     annotator_pb2_grpc,
     colornorm_pb2_grpc,
+    common_pb2,
     hovernet_pb2_grpc,
     interactive_pb2_grpc,
     jobs_pb2,
@@ -37,6 +38,35 @@ _FIRST_DELAY = 0.25
 _LONGEST_DELAY = 5.0
 # A unary call of a session carries a small window; a service needs this long only while it loads a model.
 _UNARY_SECONDS = 120.0
+
+
+class _Absence:
+    """How long a service has been away.
+
+    Work that gets further, or goes on for long, ends an absence; a job that fails again and again at one place does not.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._began: float | None = None
+        self._tried = time.monotonic()
+        self._furthest: dict[str, int] = {}
+        self._delay = _FIRST_DELAY
+
+    def too_long(self, progress: common_pb2.Progress) -> bool:
+        """Note an attempt that ended without a result; tell whether that was the last one."""
+        now = time.monotonic()
+        further = progress.step > self._furthest.get(progress.stage, 0)
+        self._furthest[progress.stage] = max(progress.step, self._furthest.get(progress.stage, 0))
+        if self._began is None or further or now - self._tried >= max(self._patience, _LONGEST_DELAY):
+            self._began, self._delay = now, _FIRST_DELAY
+        return now - self._began >= self._patience
+
+    def delay(self) -> float:
+        """Seconds to wait before the next attempt, longer each time."""
+        delay, self._delay = self._delay, min(2 * self._delay, _LONGEST_DELAY)
+        self._tried = time.monotonic() + delay
+        return delay
 
 
 class Backends:
@@ -93,9 +123,7 @@ class Backends:
         return None
 
     def _patiently(self, run: LiveRun, service: str, job_id: str, attempt: Callable[[], Any]) -> Any:
-        away_since: float | None = None
-        last = run.progress
-        delay = _FIRST_DELAY
+        absence = _Absence(self._patience)
         while True:
             run.check()
             said = ""
@@ -105,16 +133,10 @@ class Backends:
             except grpc.RpcError as error:
                 run.check()
                 said = self._said_while_away(error, service, job_id)
-            if run.progress is not last:
-                # It answered meanwhile: a new absence begins.
-                away_since, last, delay = None, run.progress, _FIRST_DELAY
-            now = time.monotonic()
-            away_since = now if away_since is None else away_since
-            if now - away_since >= self._patience:
+            if absence.too_long(run.progress):
                 where = f"the {service} service at {self._endpoints[service]}"
                 raise Unreachable(f"{where} did not answer for {self._patience:g} s{said}")
-            run.pause(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
+            run.pause(absence.delay())
 
     def _said_while_away(self, error: grpc.RpcError, service: str, job_id: str) -> str:
         """Raise unless the call is worth repeating: the service, or something it needs, is away. Return what it said itself."""
