@@ -22,7 +22,7 @@ def measured(home: Path, *arguments: object) -> tuple[float, float]:
     """Run `nucleate ARGUMENTS`; return wall and processor seconds, those of its services included where it stops them."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
-        [str(NUCLEATE), *map(str, arguments)], env=environment(home), cwd=home.parent, check=True, stdout=subprocess.DEVNULL
+        [str(NUCLEATE), *map(str, arguments)], env=environment(home), cwd=home.parent, check=True, capture_output=True
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
