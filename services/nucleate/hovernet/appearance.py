@@ -24,6 +24,7 @@ _LEAST_SPREAD = 0.02
 _SMOOTH_SIGMA = 1.5
 _LOCAL_SIGMA = 40.0
 _LEAST_DENSITY = 0.1
+_DENSITY = rgb_to_od(np.arange(256, dtype=np.uint8))
 # Grey levels per unit of margin, a unit being the difference between nuclear and other tissue; 127.5 is the threshold itself.
 _LEVELS = 64.0
 
@@ -38,11 +39,16 @@ def _standardised(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     tissue = tissue_mask(image_HW3)
     if np.count_nonzero(tissue) < _LEAST_TISSUE:
         return image_HW3
-    density = rgb_to_od(image_HW3)
-    stained = density[tissue]
-    spread = np.maximum(stained.std(axis=0), _LEAST_SPREAD)
-    scaled = (density - stained.mean(axis=0)) / spread * _SPREAD_OD + _MEAN_OD
-    return od_to_rgb(np.maximum(scaled, 0.0).astype(np.float32))
+    split = [np.asarray(plane, np.uint8) for plane in cv2.split(image_HW3)]
+    return np.dstack([np.asarray(cv2.LUT(plane, _table(plane, tissue, c)), np.uint8) for c, plane in enumerate(split)])
+
+
+def _table(plane_HW: NDArray[np.uint8], tissue_HW: NDArray[np.bool_], channel: int) -> NDArray[np.uint8]:
+    """New level of each of the 256 levels of one channel: its density shifted and scaled to the channel's mean and spread."""
+    count = cv2.calcHist([plane_HW], [0], tissue_HW.astype(np.uint8), [256], [0, 256]).ravel()
+    mean = float(np.average(_DENSITY, weights=count))
+    spread = max(_LEAST_SPREAD, float(np.sqrt(np.average((_DENSITY - mean) ** 2, weights=count))))
+    return od_to_rgb((_DENSITY - mean) / spread * _SPREAD_OD[channel] + _MEAN_OD[channel])
 
 
 def _margin(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -51,7 +57,8 @@ def _margin(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     density = _gaussian(haematoxylin, _SMOOTH_SIGMA)
     if float(np.ptp(density)) == 0.0:
         return np.zeros(density.shape, np.uint8)
-    margin = density - np.maximum(0.5 * _otsu(density) + 0.5 * _gaussian(density, _LOCAL_SIGMA), _LEAST_DENSITY)
+    threshold = 0.5 * _otsu(density) + 0.5 * _local_mean(density)
+    margin = density - np.maximum(threshold, _LEAST_DENSITY)
     above = margin > 0
     if not above.any() or above.all():
         return np.zeros(density.shape, np.uint8)
@@ -61,6 +68,14 @@ def _margin(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _otsu(density_HW: NDArray[np.float32]) -> float:
     return float(threshold_otsu(density_HW))  # type: ignore[no-untyped-call]
+
+
+def _local_mean(plane_HW: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gaussian mean of `_LOCAL_SIGMA`, computed at a quarter of the resolution, which it does not notice."""
+    height, width = plane_HW.shape
+    quarter = cv2.resize(plane_HW, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
+    smooth = _gaussian(np.asarray(quarter, np.float32), _LOCAL_SIGMA / 4)
+    return np.asarray(cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _gaussian(plane_HW: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from nucleate.hovernet.inference import Tiling
 from nucleate.hovernet.losses import LossWeights
 from nucleate.hovernet.network import Architecture
 from nucleate.hovernet.postprocess import PostProcessing
-from nucleate.hovernet.training import TrainConfig
+from nucleate.hovernet.training import Stage, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,26 +25,40 @@ class Profile:
 
 
 # Labels of un-annotated images have ragged borders, whose HV gradients are mostly noise: see LossWeights.hv_msge below.
-_NOISY_LABELS = LossWeights(hv_mse=4.0, hv_msge=0.1)
+_NOISY_LABELS = LossWeights(hv_mse=10.0, hv_msge=0.1)
+
+# Accepted masks are few and right: the first stage leans on them, the second spreads what they taught over the pool.
+_FIRST = (("pseudo", 0.3), ("accepted", 0.7), ("synthetic", 0.05), ("refined", 0.05))
+_SECOND = (("pseudo", 0.5), ("accepted", 0.4), ("synthetic", 0.05), ("refined", 0.05))
 
 _TINY = Profile(
     name="tiny",
     arch=Architecture(width=0.0625, stem_stride=2, units=(1, 1, 1, 1), dense=(1, 1)),
-    training=TrainConfig(steps=12, batch=2, crop=64, rate=3e-3, average=0.8, losses=_NOISY_LABELS, checkpoint_every=4),
+    training=TrainConfig(
+        stages=(Stage(8, _FIRST), Stage(4, _SECOND)),
+        batch=2,
+        crop=64,
+        rate=3e-3,
+        average=0.8,
+        losses=_NOISY_LABELS,
+        checkpoint_every=4,
+    ),
     tiling=Tiling(tile=256, overlap=32, views=(0,)),
 )
 
 _CPU = Profile(
     name="cpu",
     arch=Architecture(width=0.25, stem_stride=2, units=(2, 2, 3, 2), dense=(4, 2)),
-    training=TrainConfig(steps=400, batch=4, crop=256, rate=3e-3, losses=_NOISY_LABELS),
+    training=TrainConfig(stages=(Stage(240, _FIRST), Stage(240, _SECOND)), batch=4, crop=256, rate=3e-3, losses=_NOISY_LABELS),
     tiling=Tiling(tile=1024, overlap=96, views=(0, 6)),
 )
 
 _FULL = Profile(
     name="full",
     arch=Architecture(),
-    training=TrainConfig(steps=12000, batch=16, crop=256, rate=3e-4, average=0.999, checkpoint_every=500),
+    training=TrainConfig(
+        stages=(Stage(6000, _FIRST), Stage(6000, _SECOND)), batch=16, crop=256, rate=3e-4, average=0.999, checkpoint_every=500
+    ),
     tiling=Tiling(tile=1024, overlap=128, views=(0, 1, 2, 3, 4, 5, 6, 7)),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import grpc
@@ -97,11 +98,12 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
 
     def _score(self, request: pb.ScorePatchesRequest, job: Job) -> pb.ScorePatchesResult:
         model, profile = transfer.network_and_profile(request.model, self._blobs, self._device)
+        tiling = dataclasses.replace(profile.tiling, views=profile.tiling.views[:1])  # scores only rank: one view will do
         result = pb.ScorePatchesResult.FromString(job.restored() or b"")
         done = len({patch.image_id for patch in result.patches})
         for image in request.images[done:]:
             rgb = transfer.decoded(image, self._blobs)
-            windows = score_windows(model, rgb, request.size, request.stride, profile.tiling, profile.post)
+            windows = score_windows(model, rgb, request.size, request.stride, tiling, profile.post)
             result.patches.extend(transfer.patch_messages(image.id, windows))
             done += 1
             job.checkpoint(result.SerializeToString())

@@ -17,7 +17,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class TrainingState:
-    """The network, its moving average, AdamW's moments, the averages kept as candidates, and the number of steps done."""
+    """The network, its moving average, AdamW's moments, the averages kept as candidates, the teacher, and the steps done."""
 
     def __init__(self, arch: Architecture, seed: int, decay: float, device: torch.device) -> None:
         self.device = device
@@ -25,6 +25,8 @@ class TrainingState:
         self.average = copy.deepcopy(self.net).requires_grad_(requires_grad=False).eval()
         self.optimizer = torch.optim.AdamW(self.net.parameters(), weight_decay=decay)
         self.candidates: dict[int, dict[str, Tensor]] = {}
+        self.teacher: HoVerNet | None = None
+        self.terms: dict[str, float] = {}
         self.step = 0
 
     def start_from(self, initial: HoVerNet) -> None:
@@ -38,6 +40,11 @@ class TrainingState:
             for mean, value in zip(self.average.parameters(), self.net.parameters(), strict=True):
                 mean.lerp_(value, 1.0 - decay)
 
+    def teach(self) -> HoVerNet:
+        """Makes the average as it is now the teacher that labels the pool."""
+        self.teacher = copy.deepcopy(self.average)
+        return self.teacher
+
     def keep_candidate(self) -> None:
         """Remembers the average as it is now."""
         self.candidates[self.step] = {name: value.clone() for name, value in self.average.state_dict().items()}
@@ -47,6 +54,8 @@ class TrainingState:
         tensors = {"step": torch.tensor(self.step)}
         groups = {"net": self.net.state_dict(), "average": self.average.state_dict()}
         groups |= {f"candidate.{step}": weights for step, weights in self.candidates.items()}
+        groups |= {} if self.teacher is None else {"teacher": self.teacher.state_dict()}
+        groups |= {"terms": {name: torch.tensor(value, dtype=torch.float64) for name, value in self.terms.items()}}
         groups |= {moment: self._moments(moment) for moment in _MOMENTS}
         for group, weights in groups.items():
             tensors |= {f"{group}/{name}": value for name, value in weights.items()}
@@ -63,6 +72,9 @@ class TrainingState:
             self.net.load_state_dict(_group(tensors, "net"))
             self.average.load_state_dict(_group(tensors, "average"))
             self.step = int(tensors["step"])
+            self.terms = {name: value.item() for name, value in _group(tensors, "terms").items()}
+            if teacher := _group(tensors, "teacher"):
+                self.teach().load_state_dict(teacher)
             self._restore_moments(tensors)
         except (KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
             raise CorruptBlob("the checkpoint does not fit this training: start it under a new job id") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nucleate import errors
-from nucleate.hovernet import losses, schedule, selection
+from nucleate.hovernet import losses, renewal, schedule, selection
 from nucleate.hovernet.augment import Augmentation
 from nucleate.hovernet.losses import LossWeights
 from nucleate.hovernet.network import Architecture, HoVerNet
+from nucleate.hovernet.renewal import Renewal
 from nucleate.hovernet.sampling import Batch, Sampler, TrainingSample
 from nucleate.hovernet.state import TrainingState
 
@@ -34,15 +35,25 @@ class Watcher(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """A number of steps and the shares of windows by origin, renormalised over the origins present."""
+
+    steps: int
+    shares: tuple[tuple[str, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """How long, with what windows and at what rate to train.
 
+    Each of `stages` has a one-cycle schedule of its own; between two of them the average labels the pool anew, as `renewal`
+    says.
     `crop` is the window's side in px, `rate` the peak of the one-cycle schedule, `clip` the largest gradient norm, `average`
-    the decay of the moving average. `shares` are the shares of windows by origin. `candidates` are the points of the training,
-    as shares of its steps, whose averages the final weights are chosen from.
+    the decay of the moving average. `candidates` are the points of the training, as shares of its steps, whose averages the
+    final weights are chosen from.
     """
 
-    steps: int
+    stages: tuple[Stage, ...]
     batch: int
     crop: int
     rate: float
@@ -51,9 +62,14 @@ class TrainConfig:
     average: float = 0.98
     losses: LossWeights = dataclasses.field(default_factory=LossWeights)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
-    shares: tuple[tuple[str, float], ...] = (("pseudo", 0.5), ("accepted", 0.4), ("synthetic", 0.1), ("refined", 0.1))
-    candidates: tuple[float, ...] = (0.8, 1.0)
+    renewal: Renewal = dataclasses.field(default_factory=Renewal)
+    candidates: tuple[float, ...] = (0.9, 1.0)
     checkpoint_every: int = 50
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,29 +106,48 @@ def train(  # noqa: PLR0917 - all of a training is said here
         errors.InvalidDataset: no sample to train on.
         errors.Precondition: the loss is not finite.
     """
-    sampler = Sampler(samples, dict(config.shares), config.crop, config.augmentation, seed)
     state = TrainingState(arch, seed, config.decay, device or torch.device("cpu"))
     if initial is not None:
         state.start_from(initial)
     if (saved := watcher.restored()) is not None:
         state.restore(saved)
-    terms: dict[str, float] = {}
-    while state.step < config.steps:
-        terms = _step(state, sampler.batch(state.step, config.batch), config)
-        watcher.progress(state.step, config.steps, "training", **terms)
-        if state.step in {round(share * config.steps) for share in config.candidates}:
-            state.keep_candidate()
-        if state.step % config.checkpoint_every == 0 or state.step == config.steps:
-            watcher.checkpoint(state.to_bytes())
+    for first, stage in _stages(config):
+        if state.step >= first + stage.steps:
+            continue
+        if first and state.step == first:
+            state.teach()
+        lessons = renewal.renewed(samples, state.teacher, config.renewal, watcher, (state.step, config.steps))
+        sampler = Sampler(lessons, dict(stage.shares), config.crop, config.augmentation, seed)
+        while state.step < first + stage.steps:
+            rate = schedule.one_cycle(state.step - first, stage.steps, config.rate)
+            _step(state, sampler.batch(state.step, config.batch), rate, config)
+            watcher.progress(state.step, config.steps, "training", **state.terms)
+            _keep(state, config, watcher)
     images = list(unlabelled) or [sample.image for sample in samples]
     choice = selection.most_stable(state.average, state.candidates, images)
-    return Trained(choice.net, {**terms, "chosen_step": float(choice.step), "agreement": choice.agreement})
+    return Trained(choice.net, {**state.terms, "chosen_step": float(choice.step), "agreement": choice.agreement})
 
 
-def _step(state: TrainingState, batch: Batch, config: TrainConfig) -> dict[str, float]:
-    """One optimisation step; the loss and its terms by name."""
+def _stages(config: TrainConfig) -> Iterator[tuple[int, Stage]]:
+    """Each stage with the step it starts after."""
+    first = 0
+    for stage in config.stages:
+        yield first, stage
+        first += stage.steps
+
+
+def _keep(state: TrainingState, config: TrainConfig, watcher: Watcher) -> None:
+    """Keeps the average as a candidate and the state as a checkpoint when it is time."""
+    if state.step in {round(share * config.steps) for share in config.candidates}:
+        state.keep_candidate()
+    if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+        watcher.checkpoint(state.to_bytes())
+
+
+def _step(state: TrainingState, batch: Batch, rate: float, config: TrainConfig) -> None:
+    """One optimisation step; leaves the loss and its terms in the state."""
     for group in state.optimizer.param_groups:
-        group["lr"] = schedule.one_cycle(state.step, config.steps, config.rate)
+        group["lr"] = rate
     batch = batch.to(state.device)
     state.net.train()
     terms = losses.losses(state.net(batch.image), batch.nuclei, batch.hv, batch.weight)
@@ -127,5 +162,5 @@ def _step(state: TrainingState, batch: Batch, config: TrainConfig) -> dict[str, 
     nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
     state.optimizer.step()
     state.update_average(schedule.ema_decay(state.step, config.average))
+    state.terms = values
     state.step += 1
-    return values

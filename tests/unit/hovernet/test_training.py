@@ -15,7 +15,7 @@ from nucleate.hovernet import model_io, network, profiles, schedule, selection
 from nucleate.hovernet.augment import Augmentation
 from nucleate.hovernet.network import Architecture
 from nucleate.hovernet.sampling import Sampler, TrainingSample
-from nucleate.hovernet.training import train
+from nucleate.hovernet.training import Stage, train
 
 TINY = profiles.named("tiny")
 
@@ -44,7 +44,8 @@ def samples(count=2):
 
 
 def run(watcher, seed=3, steps=None, initial=None):
-    config = TINY.training if steps is None else dataclasses.replace(TINY.training, steps=steps)
+    stages = TINY.training.stages if steps is None else (Stage(steps, TINY.training.stages[0].shares),)
+    config = dataclasses.replace(TINY.training, stages=stages)
     return train(samples(), [], TINY.arch, config, seed, watcher, initial)
 
 
@@ -52,9 +53,10 @@ def bits(net):
     return {name: value.numpy().tobytes() for name, value in net.state_dict().items()}
 
 
-def test_a_killed_training_ends_with_the_same_bits():
+@pytest.mark.parametrize("dies_at", [7, 11])
+def test_a_killed_training_ends_with_the_same_bits(dies_at):
     whole = run(Watcher())
-    killed = Watcher(dies_at=11)
+    killed = Watcher(dies_at=dies_at)
     with pytest.raises(errors.Cancelled):
         run(killed)
     assert killed.saved is not None

