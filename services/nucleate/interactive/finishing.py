@@ -55,19 +55,40 @@ def _fill_holes(mask_HW: Mask, clicks: Sequence[Click], locked_HW: Mask) -> Mask
     return mask_HW | ~np.isin(labels_HW, list(outside | asked | taken))
 
 
+def _change_at_last_click(mask_HW: Mask, previous_HW: Mask, last: Click) -> Mask | None:
+    """The previous mask with only that connected change made which holds the last click (Chen et al. 2022, FocalClick).
+
+    A correction at one end of a nucleus then cannot undo what was right at the other. None when there was no mask before, or
+    when the last click lies where nothing changed.
+    """
+    height, width = mask_HW.shape
+    changed_HW = mask_HW ^ previous_HW
+    inside = 0 <= last.x < width and 0 <= last.y < height
+    if not previous_HW.any() or not inside or not changed_HW[last.y, last.x]:
+        return None
+    labels_HW = _components(changed_HW)
+    return np.asarray(previous_HW ^ (labels_HW == labels_HW[last.y, last.x]), bool)
+
+
 def finish(probability_HW: NDArray[np.float32], clicks: Sequence[Click], locked_HW: Mask, previous_HW: Mask) -> Mask:
     """Threshold, give up a neighbour's pixels, enforce disobeyed clicks locally, keep what was clicked, fill holes.
+
+    From the second click on, and on a proposal from the first, only the change connected with the last click is made.
 
     Scale and bias cannot always separate two clicks a few pixels apart; whatever the optimizer leaves disobeyed is set by
     a disk of 3 px, so the result obeys every click in the frame (positive clicks must not lie on locked pixels).
 
     Args:
         probability_HW: nucleus probability, 0..1.
-        clicks: clicks in this frame's coordinates, no two on one pixel.
+        clicks: clicks in this frame's coordinates, oldest first, no two on one pixel.
         locked_HW: pixels of finished neighbours.
-        previous_HW: the object's mask before the last click.
+        previous_HW: the object's mask before the last click; obeys every click but the last, holds no locked pixel.
     """
     mask_HW = (probability_HW > THRESHOLD) & ~locked_HW
     _enforce(mask_HW, clicks)
     mask_HW &= ~locked_HW
-    return _fill_holes(_keep_clicked(mask_HW, clicks, previous_HW), clicks, locked_HW)
+    mask_HW = _fill_holes(_keep_clicked(mask_HW, clicks, previous_HW), clicks, locked_HW)
+    local_HW = _change_at_last_click(mask_HW, previous_HW, clicks[-1])
+    if local_HW is None:
+        return mask_HW
+    return _fill_holes(_keep_clicked(local_HW, clicks, previous_HW), clicks, locked_HW)
