@@ -15,6 +15,9 @@ PROFILE ?= cpu
 SEED    ?= 0
 given = $(if $($(2)),$(1) "$($(2))")
 
+# Spinning threads slow training down seventyfold where the cores have other work, too.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup dev demo up down test lint format types imports protos proto bench check clean
 

@@ -138,6 +138,8 @@ class Supervisor:
         unset = {"NUCLEATE_PORT_FILE", "NUCLEATE_METRICS_PORT"}
         return {
             **{name: value for name, value in os.environ.items() if name not in unset},
+            # Threads that wait by spinning slow a training down seventyfold where the cores have other work, too.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             "NUCLEATE_HOME": str(self.home),
             "NUCLEATE_STORE": state.store,
             "NUCLEATE_DRAIN_SECONDS": str(self.drain_s),
