@@ -232,7 +232,7 @@ def serve_quick(
 def settings_for(home: Path, endpoint: str, **more: Any) -> OrchestratorSettings:
     """Settings of an orchestrator whose services are all at one endpoint."""
     endpoints = {f"endpoint_{service}": endpoint for service in SERVICES}
-    return OrchestratorSettings(home=home, store=(home / "store").as_uri(), unavailable_seconds=2.0, **{**endpoints, **more})
+    return OrchestratorSettings(home=home, store=(home / "store").as_uri(), **{"unavailable_seconds": 2.0, **endpoints, **more})
 
 
 @contextmanager
@@ -258,7 +258,7 @@ def a_plan(
     return plan
 
 
-def settled(running: Orchestrator, run_id: str, *states: int, seconds: float = 60.0) -> orchestrator_pb2.Run:
+def settled(running: Orchestrator, run_id: str, *states: int, seconds: float = 240.0) -> orchestrator_pb2.Run:
     """Wait until the run is in one of the states (default: not running)."""
     event = threading.Event()
     run = running.show(run_id)
