@@ -28,8 +28,8 @@ class LabStatistics:
 
 def lab_statistics(slide: Slide) -> LabStatistics:
     """Of the sampled tissue pixels of a slide whose status is ""."""
-    lab_K3 = cv2.cvtColor(slide.sample[None], cv2.COLOR_RGB2LAB)[0].astype(np.float64)
-    return LabStatistics(lab_K3.mean(axis=0), lab_K3.std(axis=0))
+    mean, deviation = cv2.meanStdDev(cv2.cvtColor(slide.sample[None], cv2.COLOR_RGB2LAB))
+    return LabStatistics(np.asarray(mean, np.float64)[:, 0], np.asarray(deviation, np.float64)[:, 0])
 
 
 def normalize_reinhard(rgb_HW3: NDArray[np.uint8], slide: Slide, target: LabStatistics) -> NDArray[np.uint8]:
@@ -37,7 +37,7 @@ def normalize_reinhard(rgb_HW3: NDArray[np.uint8], slide: Slide, target: LabStat
     table_1K3 = _table(lab_statistics(slide), target)
     lab_HW3 = cv2.LUT(cv2.cvtColor(rgb_HW3, cv2.COLOR_RGB2LAB), table_1K3)
     moved_HW3 = cv2.cvtColor(lab_HW3, cv2.COLOR_LAB2RGB)
-    weight_HW = slide.weight_of_level[darkest_channel(rgb_HW3)]
+    weight_HW = cv2.LUT(darkest_channel(rgb_HW3), slide.weight_of_level)
     return np.asarray(cv2.blendLinear(moved_HW3, rgb_HW3, weight_HW, 1.0 - weight_HW), np.uint8)
 
 

@@ -19,7 +19,7 @@ def main() -> None:
     cv2.setNumThreads(settings.workers)
 
     def register(server: grpc.Server, context: ServiceContext) -> None:
-        refiner_pb2_grpc.add_RefinerServiceServicer_to_server(RefinerServicer(context, settings), server)  # type: ignore[no-untyped-call]
+        refiner_pb2_grpc.add_RefinerServiceServicer_to_server(RefinerServicer(context, settings), server)
 
     serve("refiner", settings, register)
 

@@ -17,7 +17,7 @@ from nucleate.refiner.networks import Discriminator, Refiner, build_pair
 from nucleate.refiner.profiles import Profile
 
 KIND = "refiner"
-ARCHITECTURE = "unshuffle2-resnet+spectral-patch-d/1"
+ARCHITECTURE = "unshuffle2-resnet+spectral-detail-patch-d/1"
 REFINER_FILE = "model.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 CONFIG_KEYS = ("channels", "blocks", "bound", "discriminator_channels")

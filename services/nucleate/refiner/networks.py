@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2
+DETAIL = 9  # pixels, side of the mean that is taken off
+DETAIL_GAIN = 4.0
 
 
 class ResidualBlock(nn.Module):
@@ -53,13 +55,17 @@ class Refiner(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D_ψ: float B3HW on [-1, 1] -> B1hw logits of P(synthetic), one for each patch of `receptive_field` pixels."""
+    """D_ψ: float B3HW on [-1, 1] -> B1hw logits of P(synthetic), one for each patch of `receptive_field` pixels.
+
+    It sees the image and, beside it, its fine detail enlarged: what is left to tell of a good synthesis is grain and edges,
+    which differ by a few grey levels under a colour range of two hundred.
+    """
 
     LAYERS = ((4, 2), (4, 2), (3, 1), (3, 1), (3, 1))  # kernel, stride
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = (3, channels, 2 * channels, 2 * channels, 2 * channels, 1)
+        widths = (6, channels, 2 * channels, 2 * channels, 2 * channels, 1)
         convolutions = [
             nn.Conv2d(widths[i], widths[i + 1], kernel, stride=stride) for i, (kernel, stride) in enumerate(self.LAYERS)
         ]
@@ -69,14 +75,15 @@ class Discriminator(nn.Module):
     @property
     def receptive_field(self) -> int:
         """Side of the image patch one logit sees, in pixels: about one to three nuclei at 40x."""
-        side, jump = 1, 1
+        side, jump = DETAIL, 1
         for kernel, stride in self.LAYERS:
             side, jump = side + (kernel - 1) * jump, jump * stride
         return side
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
         """Logits z of D = sigmoid(z) = P(synthetic)."""
-        h_BCHW = x_B3HW
+        detail_B3HW = DETAIL_GAIN * (x_B3HW - F.avg_pool2d(x_B3HW, DETAIL, 1, DETAIL // 2, count_include_pad=False))
+        h_BCHW = torch.cat([x_B3HW, detail_B3HW], dim=1)
         for layer in self.layers[:-1]:
             h_BCHW = F.leaky_relu(layer(h_BCHW), SLOPE)
         z_B1hw: Tensor = self.layers[-1](h_BCHW)
