@@ -24,7 +24,8 @@ from nucleate.pathology.instances import remove_small
 class PostProcessing:
     """Thresholds on probability and marker energy; Sobel size (odd), smallest nucleus, smallest marker and opening in px.
 
-    Instances below `fragment` of the image's typical nuclear area are dropped; 0 keeps all, as hover_net does.
+    Instances below `fragment` of the image's typical nuclear area are dropped, and holes of up to `hole` px are filled, as a
+    pale nucleus with a dark rim leaves one; 0 leaves both as they are, as hover_net does.
     """
 
     nuclear: float = 0.5
@@ -34,6 +35,7 @@ class PostProcessing:
     smallest_marker: int = 10
     opening: int = 5
     fragment: float = 0.15
+    hole: int = 0
 
 
 def instances(
@@ -54,7 +56,7 @@ def instances(
         raise errors.SizeMismatch(f"HV maps {hv_2HW.shape} do not fit the probability map {nuclear_HW.shape}")
     if not (np.isfinite(nuclear_HW).all() and np.isfinite(hv_2HW).all()):
         raise errors.InvalidInput("network output is not finite: the model is damaged, train it again")
-    nuclear = _without_small(nuclear_HW >= how.nuclear, how.smallest)
+    nuclear = _filled(_without_small(nuclear_HW >= how.nuclear, how.smallest), how.hole)
     if not nuclear.any():
         return np.zeros(nuclear_HW.shape, np.int32)
     edges = _edge_strength(hv_2HW.astype(np.float32, copy=False), how.sobel)
@@ -71,6 +73,15 @@ def _without_small(mask_HW: NDArray[np.bool_], smallest: int) -> NDArray[np.bool
     keep = stats[:, cv2.CC_STAT_AREA] >= smallest
     keep[0] = False
     return np.asarray(keep[labels])
+
+
+def _filled(mask_HW: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
+    """`mask_HW` with the holes of up to `largest` pixels that do not touch the border."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask_HW).astype(np.uint8), connectivity=4)
+    fill = stats[:, cv2.CC_STAT_AREA] <= largest
+    fill[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
+    fill[0] = False
+    return np.asarray(mask_HW | fill[labels], np.bool_)
 
 
 def _edge_strength(hv_2HW: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from nucleate.hovernet.inference import Tiling
 from nucleate.hovernet.losses import LossWeights
 from nucleate.hovernet.network import Architecture
 from nucleate.hovernet.postprocess import PostProcessing
+from nucleate.hovernet.renewal import Renewal
 from nucleate.hovernet.training import Stage, TrainConfig
 
 
@@ -24,8 +25,11 @@ class Profile:
     post: PostProcessing = dataclasses.field(default_factory=PostProcessing)
 
 
-# Labels of un-annotated images have ragged borders, whose HV gradients are mostly noise: see LossWeights.hv_msge below.
+# Labels of un-annotated images have ragged borders, whose HV gradients are mostly noise.
 _NOISY_LABELS = LossWeights(hv_mse=10.0, hv_msge=0.1)
+
+# Nuclei at 40x are over 80 px and have no holes: smaller markers are chromatin clumps.
+_CLEAN = PostProcessing(opening=7, smallest_marker=20, hole=250)
 
 # Accepted masks are few and right: the first stage leans on them, the second spreads what they taught over the pool.
 _FIRST = (("pseudo", 0.3), ("accepted", 0.7), ("synthetic", 0.05), ("refined", 0.05))
@@ -49,17 +53,33 @@ _TINY = Profile(
 _CPU = Profile(
     name="cpu",
     arch=Architecture(width=0.25, stem_stride=2, units=(2, 2, 3, 2), dense=(4, 2)),
-    training=TrainConfig(stages=(Stage(240, _FIRST), Stage(240, _SECOND)), batch=4, crop=256, rate=3e-3, losses=_NOISY_LABELS),
+    training=TrainConfig(
+        stages=(Stage(240, _FIRST), Stage(240, _SECOND)),
+        batch=4,
+        crop=256,
+        rate=3e-3,
+        losses=_NOISY_LABELS,
+        renewal=Renewal(post=_CLEAN),
+    ),
     tiling=Tiling(tile=1024, overlap=96, views=(0, 6)),
+    post=_CLEAN,
 )
 
 _FULL = Profile(
     name="full",
     arch=Architecture(),
     training=TrainConfig(
-        stages=(Stage(6000, _FIRST), Stage(6000, _SECOND)), batch=16, crop=256, rate=3e-4, average=0.999, checkpoint_every=500
+        stages=(Stage(6000, _FIRST), Stage(6000, _SECOND)),
+        batch=16,
+        crop=256,
+        rate=3e-4,
+        average=0.999,
+        losses=_NOISY_LABELS,
+        renewal=Renewal(post=_CLEAN),
+        checkpoint_every=500,
     ),
     tiling=Tiling(tile=1024, overlap=128, views=(0, 1, 2, 3, 4, 5, 6, 7)),
+    post=_CLEAN,
 )
 
 PROFILES = MappingProxyType({profile.name: profile for profile in (_TINY, _CPU, _FULL)})

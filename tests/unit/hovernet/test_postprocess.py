@@ -66,6 +66,15 @@ def test_fragments_far_below_the_typical_nucleus_go():
     assert instances(*maps, PostProcessing(fragment=0.0)).max() == 2
 
 
+def test_a_pale_centre_is_filled_but_not_the_space_between_nuclei():
+    truth = np.zeros((60, 60), np.int32)
+    truth[10:30, 10:30] = 1
+    nuclear = (truth > 0).astype(np.float32)
+    nuclear[15:25, 15:25] = 0.0
+    assert metrics.score(truth, instances(nuclear, hv_maps(truth), PostProcessing(hole=100))).aji > 0.95
+    assert instances(nuclear, hv_maps(truth), PostProcessing(hole=99))[20, 20] == 0
+
+
 def test_no_nucleus_is_an_empty_map_but_broken_maps_are_errors():
     flat, hv = np.zeros((40, 40), np.float32), np.zeros((2, 40, 40), np.float32)
     assert not instances(flat, hv).any()
