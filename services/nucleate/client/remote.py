@@ -48,29 +48,27 @@ class Remote(Generic[Stub]):
         Raises:
             Unreachable: the service stayed away for `patience_s` (`first_patience_s` if it was never heard).
         """
-        patience_s, lost_at, pause_s = self.first_patience_s, 0.0, 0.2
+        patience_s, lost_at, tries = self.first_patience_s, 0.0, 0
         while True:
             call = method(request)
             try:
                 for event in call:
-                    if lost_at:
+                    if tries > 1:
                         self._note(f"{self.service} is back")
-                    patience_s, lost_at, pause_s = self.patience_s, 0.0, 0.2
+                    patience_s, lost_at, tries = self.patience_s, 0.0, 0
                     yield event
             except grpc.RpcError as error:
-                if not _worth_another_try(error):
+                lost_at = lost_at or time.monotonic()
+                if not _worth_another_try(error) or time.monotonic() - lost_at > patience_s:
                     raise self._domain(error) from None
-                if lost_at and time.monotonic() - lost_at > patience_s:
-                    raise self._domain(error) from None
-                if not lost_at:
-                    lost_at = time.monotonic()
+                tries += 1
+                if tries == 2:  # a connection that comes back at once is not worth a word
                     self._note(f"{self.service} at {self.endpoint} does not answer; trying again for {patience_s:.0f} s")
             else:
                 return
             finally:
                 call.cancel()
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 5.0)
+            time.sleep(min(0.1 * 2**tries, 5.0))
 
     def follow(self, method: Callable[..., Any], request: Any, on_progress: OnProgress) -> Any:
         """Start or re-attach the job `request.job_id` and return its result; on Ctrl-C the job is cancelled.

@@ -5,6 +5,7 @@ Every command imports what it needs when it runs, so that `nucleate --help` answ
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -19,6 +20,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code, with any error told in one line on stderr."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines are no words for people
     from nucleate.orchestrator.cli.app import app
     from nucleate.orchestrator.cli.exits import FAILED, INTERRUPTED, OK, complain
 
