@@ -101,7 +101,7 @@ class Journal:
         global _body  # noqa: PLW0603 -- see above: DBOS is one per process
         _body = body
         DBOS.launch()
-        DBOS.register_queue(QUEUE, global_concurrency=MAX_RUNS, polling_interval_sec=0.2)
+        DBOS.register_queue(QUEUE, global_concurrency=MAX_RUNS, polling_interval_sec=1.0)
 
     def close(self) -> None:
         """Stop working. The caller has interrupted running steps before; runs stay as they are in the journal."""

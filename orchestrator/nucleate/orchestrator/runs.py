@@ -32,7 +32,7 @@ _STATES = {
     "cancelled": orchestrator_pb2.RUN_STATE_CANCELLED,
 }
 _CYCLE = re.compile(r"cycle-(\d+)\.")
-_WATCH_EVERY = 0.3
+_WATCH_EVERY = 0.5
 # How long a cancelled run's thread gets to leave its step, and a stopping process its runs.
 _LEAVING_SECONDS = 10.0
 
