@@ -22,7 +22,6 @@ from nucleate.dataset.fields import Fields
 from nucleate.errors import Fenced, InvalidDataset
 
 FORMAT = "nucleate-dataset/1"
-MEDIA_TYPE = "application/json"
 #: Keys of ground truth in the object store.
 SEALED = "sealed/"
 

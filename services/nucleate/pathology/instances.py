@@ -58,12 +58,6 @@ def remove_small(instances: NDArray[np.integer], min_area: int) -> NDArray[np.in
     return relabel(array * keep[array])
 
 
-def from_mask(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Label the 4-connected components of an HW bool mask."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    return labels.astype(np.int32, copy=False)
-
-
 def inner_boundary(instances: NDArray[np.integer]) -> NDArray[np.bool_]:
     """HW bool: pixels of a nucleus with a 4-neighbour outside of it (another nucleus or background)."""
     labels = instances

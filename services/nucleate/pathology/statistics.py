@@ -32,7 +32,8 @@ class NuclearStatistics:
     areas_px (n), axis_ratios (n; minor / major), solidities (n), orientations_rad (n; major axis against x, y down),
     nucleus_od (n, 3; mean RGB OD), nucleus_stains (n, 2; mean haematoxylin and eosin), nearest_px (m; distance of each of
     all m nuclei's centroids to the next; empty below two), background_od (3) and background_stains (2) of stained tissue
-    outside nuclei, nuclei_per_mpx, tissue_fraction, edge_width_px (10-90 % rise across a nucleus's edge; 0 without nuclei).
+    clear of nuclei and their blurred edges, nuclei_per_mpx, tissue_fraction, edge_width_px (10-90 % rise across a
+    nucleus's edge; 0 without nuclei).
     """
 
     areas_px: Floats
@@ -60,21 +61,24 @@ class NuclearStatistics:
 
 
 _WIDTHS = {"nucleus_od": 3, "nucleus_stains": 2}
+#: Width (px) of the window around a background pixel that has to be free of nuclei, whose blurred edges reach further out.
+_SKIRT = 7
 _SCALARS = ("nuclei_per_mpx", "tissue_fraction", "edge_width_px")
 
 
 def _parsed(values: Mapping[str, Any], name: str) -> Any:
+    if name not in values:
+        raise InvalidInput(f"nuclear statistics lack {name}: take the output of to_dict")
     try:
         array = np.asarray(values[name], dtype=np.float64)
-    except KeyError:
-        raise InvalidInput(f"nuclear statistics lack {name}: take the output of to_dict") from None
+        array = array.reshape(() if name in _SCALARS else (-1, _WIDTHS[name]) if name in _WIDTHS else -1)
     except (TypeError, ValueError):
-        raise InvalidInput(f"nuclear statistics: {name} is not a list of numbers") from None
+        raise InvalidInput(
+            f"nuclear statistics: {name} is not what to_dict writes: give numbers of the documented shape"
+        ) from None
     if not np.isfinite(array).all():
         raise InvalidInput(f"nuclear statistics: {name} has values that are not finite")
-    if name in _SCALARS:
-        return float(array.reshape(-1)[0])
-    return array.reshape(-1, _WIDTHS[name]) if name in _WIDTHS else array.reshape(-1)
+    return float(array) if name in _SCALARS else array
 
 
 def nuclear_statistics(rgb: NDArray[np.uint8], instances: NDArray[np.integer] | None = None) -> NuclearStatistics:
@@ -90,7 +94,8 @@ def nuclear_statistics(rgb: NDArray[np.uint8], instances: NDArray[np.integer] | 
     shapes = measure(labels)
     whole = ~shapes.touches_border
     nucleus_od = _mean_per_nucleus(od, labels, shapes.areas)[whole]
-    background_od = _mean_od(od, tissue & (labels == 0))
+    skirt = cv2.dilate((labels > 0).astype(np.uint8), np.ones((_SKIRT, _SKIRT), np.uint8)) > 0
+    background_od = _mean_od(od, tissue & ~skirt)
     return NuclearStatistics(
         areas_px=shapes.areas[whole],
         axis_ratios=shapes.axis_ratios[whole],

@@ -46,10 +46,6 @@ def test_small_nuclei_go_and_the_rest_closes_up():
     assert instances.areas(labels)[[5, 7, 9, 8]].tolist() == [3, 2, 1, 0]
 
 
-def test_components_touch_along_sides_only():
-    np.testing.assert_array_equal(instances.from_mask(np.eye(3, dtype=bool)), np.diag([1, 2, 3]))
-
-
 def test_band_lies_on_both_sides_of_the_boundary():
     labels = np.zeros((21, 21), dtype=np.int32)
     labels[5:16, 5:16] = 1
