@@ -33,7 +33,7 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
 Register = Callable[[grpc.Server, ServiceContext], None]
@@ -82,7 +82,7 @@ def start_server(name: str, register: Register, settings: ServiceSettings) -> Ru
     context = ServiceContext(name, settings, store, Blobs(store), jobs)
     registrar = Registrar(server)
     register(cast("grpc.Server", registrar), context)
-    jobs_pb2_grpc.add_JobsServiceServicer_to_server(JobsServicer(jobs), registrar)  # type: ignore[no-untyped-call]
+    jobs_pb2_grpc.add_JobsServiceServicer_to_server(JobsServicer(jobs), registrar)
     running = RunningServer(server, port, context, Health(server, registrar.services), metrics)
     where = {"endpoint": running.endpoint, "metrics_port": running.metrics_port, "store": settings.store}
     structlog.get_logger().info("serving", service=name, **where)
