@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Message)
 _log = structlog.get_logger(__name__)
 
 
-class StepFailed(NucleateError):  # noqa: N818 -- named for what happened, as the catalogue's
+class StepFailed(NucleateError):
     """A step of a run failed; the message begins with its name."""
 
 

@@ -1,8 +1,9 @@
 """Self-training: between the stages of a training, the network so far labels the un-annotated images anew.
 
 The first labels of the pool come from elsewhere (the training-free segmenter, or the previous cycle's model). Once the network
-has seen accepted masks it knows better, and repeating the old labels would only hold it back: with the same accepted masks and
-400 steps in all, renewing took the Kumar test images from AJI .468 and PQ .391 to .495 and .436.
+has seen accepted masks it knows better, and repeating the old labels would only hold it back: with the same eight accepted
+windows, 300 steps without renewing gave AJI .475 and PQ .427 on the Kumar test images, 400 steps with it .495 and .436 (one
+seed each).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Refined:
     obeyed: bool
 
 
-class _Enough(Exception):  # noqa: N818 - control flow out of scipy's loop, not an error
+class _Enough(Exception):
     """No further evaluation is needed or allowed."""
 
 

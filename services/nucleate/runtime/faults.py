@@ -29,7 +29,7 @@ TABLE: Final[dict[type[errors.NucleateError], tuple[grpc.StatusCode, int]]] = {
 _BY_CODE: Final = {code: domain for domain, (code, _) in TABLE.items()}
 
 
-class Internal(Exception):  # noqa: N818 - named like the status code it becomes
+class Internal(Exception):
     """A fault of ours: the caller sees a reference, the log has the traceback."""
 
     def __init__(self, reference: str) -> None:

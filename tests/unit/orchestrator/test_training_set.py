@@ -41,14 +41,14 @@ def build(order: int = 1, accepted: int = 5) -> Dataset:
     )
 
 
-def test_every_origin_is_split_80_20_and_weighted() -> None:
+def test_what_the_machine_made_is_split_80_20_and_every_accepted_mask_trains() -> None:
     dataset = build()
     assert composition(dataset) == {"synthetic": 5, "refined": 15, "pseudo": 9, "accepted": 5}
     held_out = [sample.id.partition(".")[0] for sample in dataset.part("val")]
     assert {group: held_out.count(group) for group in ("synthetic", "pool", "accepted")} == {
         "synthetic": 4,
         "pool": 2,
-        "accepted": 1,
+        "accepted": 0,
     }
     assert {sample.origin.value: sample.weight for sample in dataset.samples}["accepted"] == 2.0
     assert all((sample.ignore is not None) == (sample.origin == "pseudo") for sample in dataset.samples)

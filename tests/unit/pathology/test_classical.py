@@ -1,19 +1,15 @@
 from __future__ import annotations
 
-import json
-
 import cv2
 import numpy as np
 import pytest
 from tests.paths import MONUSEG, needs_data
 
-from nucleate.errors import InvalidInput, SizeMismatch
 from nucleate.pathology import metrics
 from nucleate.pathology.classical import segment, segment_with_ignore
 from nucleate.pathology.codec import decode_image, decode_instances
 from nucleate.pathology.edges import edge_width
 from nucleate.pathology.stain import HED, od_to_rgb
-from nucleate.pathology.statistics import NuclearStatistics, nuclear_statistics
 
 BLANK = [np.full((64, 64, 3), level, np.uint8) for level in (0, 128, 255)]
 PINK = np.full((64, 64, 3), (230, 150, 190), np.uint8)
@@ -50,49 +46,11 @@ def test_blank_images_have_no_nuclei(rgb):
     instances, ignore = segment_with_ignore(rgb)
     assert instances.shape == ignore.shape == (64, 64)
     assert not instances.any()
-    statistics = nuclear_statistics(rgb)
-    assert statistics.areas_px.size == statistics.nuclei_per_mpx == statistics.edge_width_px == 0
-    assert NuclearStatistics.from_dict(statistics.to_dict()).nucleus_od.shape == (0, 3)
-
-
-def test_statistics_of_known_nuclei():
-    rgb, labels = drawn()
-    found = nuclear_statistics(rgb, labels)
-    assert found.nuclei_per_mpx == pytest.approx(26 / 320**2 * 1e6)
-    assert np.median(found.areas_px) == pytest.approx(np.pi * 16.5 * 11.5, rel=0.03)
-    assert np.median(found.axis_ratios) == pytest.approx(11.5 / 16.5, abs=0.02)
-    assert found.solidities.min() > 0.85
-    assert np.median(found.nearest_px) == pytest.approx(64, abs=1)
-    assert found.nucleus_od.shape == (26, 3)
-    assert found.nucleus_stains.mean(axis=0) == pytest.approx([0.85, 0.4], abs=0.06)
-    assert found.background_stains == pytest.approx([0.0, 0.5], abs=0.02)
-    free = nuclear_statistics(rgb)
-    assert np.median(free.areas_px) == pytest.approx(np.median(found.areas_px), rel=0.15)
-    assert free.nuclei_per_mpx == pytest.approx(found.nuclei_per_mpx, rel=0.1)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
 def test_edge_width_is_that_of_the_blur(sigma):
     assert edge_width(*drawn(sigma)) == pytest.approx(2.563 * sigma, rel=0.15)
-
-
-def test_statistics_survive_json_and_name_what_is_wrong():
-    found = nuclear_statistics(*drawn())
-    values = found.to_dict()
-    assert NuclearStatistics.from_dict(json.loads(json.dumps(values))).to_dict() == values
-    for change, words in (
-        ({"areas_px": ["a"]}, "areas_px"),
-        ({"nucleus_od": [[1, 2]]}, "nucleus_od"),
-        ({"tissue_fraction": []}, "tissue_fraction"),
-        ({"edge_width_px": float("nan")}, "edge_width_px"),
-    ):
-        with pytest.raises(InvalidInput, match=words):
-            NuclearStatistics.from_dict({**values, **change})
-    del values["nucleus_od"]
-    with pytest.raises(InvalidInput, match="nucleus_od"):
-        NuclearStatistics.from_dict(values)
-    with pytest.raises(SizeMismatch):
-        nuclear_statistics(PINK, np.zeros((3, 3), dtype=np.int32))
 
 
 @needs_data

@@ -156,8 +156,12 @@ class Supervisor:
                     waiting.discard(name)
                     if name in offsets:
                         notify(name, "ready")
-                elif not state.services[name].alive:
-                    raise Precondition(self._obituary(name, offsets.get(name, 0)))
+                elif not state.services[name].alive and name in offsets:
+                    raise Precondition(self._obituary(name, offsets[name]))
+                elif not state.services[name].alive:  # killed a moment ago, it was still there when we looked
+                    notify(name, "starting")
+                    offsets[name] = _size(self.log(name))
+                    self._start(state, name)
             if waiting and time.monotonic() > deadline:
                 raise Precondition(
                     f"{', '.join(sorted(waiting))} did not answer within {START_SECONDS:.0f} s: see {self.home / 'logs'}"
