@@ -127,11 +127,11 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
     def _preview(self, before: Sequence[common_pb2.LabelledImage], after: Sequence[pb.RefinedImage]) -> NDArray[np.uint8]:
         side = self._settings.preview_side
         pairs = list(zip(before, after, strict=True))[: self._settings.preview_pairs]
-        rows = [
+        columns = [
             [decode_image(self._blobs.get(blob), old.id)[:side, :side] for blob in (old.image, new.sample.image)]
             for old, new in pairs
         ]
-        return mosaic(rows)
+        return mosaic(list(zip(*columns, strict=True)))
 
     def _model_bytes(self, model: common_pb2.Model) -> ModelBytes:
         files = {name: self._blobs.get(blob) for name, blob in model.files.items()}
