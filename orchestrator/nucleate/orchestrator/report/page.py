@@ -111,7 +111,7 @@ def _annotation(run: Mapping[str, Any]) -> str:
 def _pictures(run: Mapping[str, Any]) -> str:
     parts = []
     for title, note, key, kind in (
-        ("Synthetic to refined", f"Synthetic images (above) and the same after the refiner (below).{_gate(run)}", "mosaics", "wide"),
+        ("Synthetic to refined", f"Synthetic images above, the same refined below.{_gate(run)}", "mosaics", "wide"),
         ("Predicted contours", "What the last HoVer-Net finds.", "contours", "large"),
         ("Annotated windows", "Accepted masks over the windows that were chosen for annotation.", "patches", ""),
     ):
