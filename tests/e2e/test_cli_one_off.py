@@ -85,7 +85,12 @@ def test_a_damaged_image_leaves_no_output(work: Path):
 def test_an_interrupted_command_stops_what_it_started(work: Path, number: signal.Signals):
     command = [str(NUCLEATE), "synthesize", "pool", "--count", "5000", "--profile", "tiny", "--out", "out"]
     started = subprocess.Popen(
-        command, cwd=work, env=environment(work / "home", TMPDIR=str(work / "tmp")), stderr=subprocess.PIPE, text=True
+        command,
+        cwd=work,
+        env=environment(work / "home", TMPDIR=str(work / "tmp")),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - ignored in a background job
     )
     for line in started.stderr:
         if "drawing" in line:
