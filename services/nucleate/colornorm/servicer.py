@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nucleate.colornorm.apply import add_offsets, predict_offsets
 from nucleate.colornorm.background import Slide, examine
-from nucleate.colornorm.device import choose_device
-from nucleate.colornorm.model_file import ModelBytes, pack, unpack
+from nucleate.colornorm.model_file import pack, unpack
 from nucleate.colornorm.profiles import profile_named
 from nucleate.colornorm.reinhard import lab_statistics, normalize_reinhard
 from nucleate.colornorm.settings import ColorNormSettings
@@ -19,6 +19,8 @@ from nucleate.colornorm.state import TrainingState
 from nucleate.colornorm.thumbnails import target_patches
 from nucleate.colornorm.training import train
 from nucleate.errors import EmptyInput, InvalidImage, InvalidInput, InvalidModel
+from nucleate.learning.device import choose_device
+from nucleate.learning.model_file import ModelBytes
 from nucleate.pathology.codec import decode_image, encode_png
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
@@ -38,7 +40,7 @@ class ColorNormServicer(colornorm_pb2_grpc.ColorNormServiceServicer):
         self._blobs = context.blobs.fenced()
         self._jobs = context.jobs
         self._green = settings.green
-        self._device = choose_device(settings.device)
+        self._device = torch.device(choose_device(settings.device))
 
     def Train(
         self,

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
-
-import safetensors
-import safetensors.torch
-import torch
 
 from nucleate.errors import InvalidModel
 from nucleate.hovernet import network
 from nucleate.hovernet.network import Architecture, HoVerNet
+from nucleate.learning.model_file import ModelFormat, pack_weights
 
 KIND = "hovernet"
-ARCHITECTURE = "hovernet-group-norm/1"
 WEIGHTS = "model.safetensors"
+_FORMAT = ModelFormat(KIND, "hovernet-group-norm/1")
 _LARGEST = {"width": 4.0, "stem_stride": 4, "units": 64, "dense": 64, "kernel": 9, "nr_types": 255}
 
 
@@ -32,18 +27,9 @@ class LoadedModel:
 
 def pack(net: HoVerNet, profile: str, *, dataset_digest: str, parent: str, metrics: Mapping[str, float]) -> tuple[bytes, bytes]:
     """Card (JSON) and weights (safetensors) of a network; `parent` is the digest of the model it started from, or empty."""
-    card = {
-        "kind": KIND,
-        "architecture": ARCHITECTURE,
-        "config": dataclasses.asdict(net.arch),
-        "profile": profile,
-        "dataset_digest": dataset_digest,
-        "parent": parent,
-        "metrics": dict(metrics),
-        "created_by": f"nucleate {version('nucleate')}",
-    }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    return json.dumps(card, sort_keys=True, indent=1).encode(), safetensors.torch.save(tensors)
+    config = dataclasses.asdict(net.arch)
+    card = _FORMAT.card(config, profile, dataset_digest=dataset_digest, parent=parent, metrics=metrics)
+    return card, pack_weights(net)
 
 
 def unpack(card: bytes, weights: bytes) -> LoadedModel:
@@ -52,27 +38,10 @@ def unpack(card: bytes, weights: bytes) -> LoadedModel:
     Raises:
         InvalidModel: kind, architecture or shapes do not fit, or a weight is not finite.
     """
-    content = _content(card)
+    content = _FORMAT.read_card(card)
     net = network.build(_architecture(content.get("config")), seed=0)
-    try:
-        tensors = safetensors.torch.load(weights)
-        net.load_state_dict(tensors)
-    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        raise InvalidModel(f"HoVer-Net model: '{WEIGHTS}' does not hold the weights that the card describes") from error
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise InvalidModel(f"HoVer-Net model: '{WEIGHTS}' holds NaN or infinite weights; train it again")
+    _FORMAT.load_weights(net, {WEIGHTS: weights}, WEIGHTS)
     return LoadedModel(net.eval(), str(content.get("profile", "")))
-
-
-def _content(card: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(card)
-        found = (content["kind"], content["architecture"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidModel("HoVer-Net model: the card is not a JSON model card; send the model as Train returned it") from error
-    if found != (KIND, ARCHITECTURE):
-        raise InvalidModel(f"HoVer-Net model: the card says {found[0]} {found[1]}, this service loads {KIND} {ARCHITECTURE}")
-    return dict(content)
 
 
 def _architecture(config: object) -> Architecture:

@@ -1,4 +1,4 @@
-"""Learning rate and weight averaging as functions of the step number, so that a resumed training continues exactly."""
+"""Learning rate as a function of the step number, so that a resumed training continues exactly."""
 
 from __future__ import annotations
 
@@ -19,8 +19,3 @@ def one_cycle(step: int, steps: int, peak: float, warm: float = 0.15, final: flo
 
 def _cosine(share: float) -> float:
     return 0.5 - 0.5 * math.cos(math.pi * min(1.0, share))
-
-
-def ema_decay(step: int, decay: float) -> float:
-    """Decay of the exponential moving average at `step`, rising from .1 so that the random start is soon forgotten."""
-    return min(decay, (1.0 + step) / (10.0 + step))

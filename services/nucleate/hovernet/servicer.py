@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 
 import grpc
+import torch
 
 from nucleate.errors import EmptyInput
-from nucleate.hovernet import device, evaluation, profiles, segmentation, transfer
+from nucleate.hovernet import evaluation, profiles, segmentation, transfer
 from nucleate.hovernet.scoring import score_windows
 from nucleate.hovernet.training import train
+from nucleate.learning.device import choose_device
 from nucleate.pathology.codec import decode_instances
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
@@ -28,7 +30,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         self._sealed = context.blobs
         self._blobs = context.blobs.fenced()
         self._jobs = context.jobs
-        self._device = device.choose(context.settings.device)
+        self._device = torch.device(choose_device(context.settings.device))
 
     def Train(
         self,

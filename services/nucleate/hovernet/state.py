@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from nucleate.errors import CorruptBlob
 from nucleate.hovernet import network
 from nucleate.hovernet.network import Architecture, HoVerNet
+from nucleate.learning import checkpoint
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -34,12 +32,6 @@ class TrainingState:
         for net in (self.net, self.average):
             net.load_state_dict(initial.state_dict())
 
-    def update_average(self, decay: float) -> None:
-        """Average = decay * average + (1 - decay) * network, parameter by parameter."""
-        with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.net.parameters(), strict=True):
-                mean.lerp_(value, 1.0 - decay)
-
     def teach(self) -> HoVerNet:
         """Makes the average as it is now the teacher that labels the pool."""
         self.teacher = copy.deepcopy(self.average)
@@ -58,8 +50,8 @@ class TrainingState:
         groups |= {"terms": {name: torch.tensor(value, dtype=torch.float64) for name, value in self.terms.items()}}
         groups |= {moment: self._moments(moment) for moment in _MOMENTS}
         for group, weights in groups.items():
-            tensors |= {f"{group}/{name}": value for name, value in weights.items()}
-        return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+            tensors |= checkpoint.prefixed(f"{group}/", weights)
+        return checkpoint.to_bytes(tensors)
 
     def restore(self, data: bytes) -> None:
         """Goes back to where `to_bytes` was called.
@@ -67,36 +59,29 @@ class TrainingState:
         Raises:
             CorruptBlob: the bytes are not a checkpoint of this training.
         """
-        try:
-            tensors = safetensors.torch.load(data)
-            self.net.load_state_dict(_group(tensors, "net"))
-            self.average.load_state_dict(_group(tensors, "average"))
+        with checkpoint.opened(data, "HoVer-Net") as tensors:
+            self.net.load_state_dict(checkpoint.under("net/", tensors))
+            self.average.load_state_dict(checkpoint.under("average/", tensors))
             self.step = int(tensors["step"])
-            self.terms = {name: value.item() for name, value in _group(tensors, "terms").items()}
-            if teacher := _group(tensors, "teacher"):
+            self.terms = {name: value.item() for name, value in checkpoint.under("terms/", tensors).items()}
+            if teacher := checkpoint.under("teacher/", tensors):
                 self.teach().load_state_dict(teacher)
             self._restore_moments(tensors)
-        except (KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
-            raise CorruptBlob("the checkpoint does not fit this training: start it under a new job id") from error
-        steps = {int(name.split("/")[0].removeprefix("candidate.")) for name in tensors if name.startswith("candidate.")}
-        self.candidates = {step: _group(tensors, f"candidate.{step}") for step in sorted(steps)}
+            steps = {int(name.split("/")[0]) for name in checkpoint.under("candidate.", tensors)}
+            self.candidates = {step: checkpoint.under(f"candidate.{step}/", tensors) for step in sorted(steps)}
 
     def _moments(self, moment: str) -> dict[str, Tensor]:
         state = self.optimizer.state
         return {name: state[value][moment] for name, value in self.net.named_parameters() if value in state}
 
     def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
-        moments = {moment: _group(tensors, moment) for moment in _MOMENTS}
+        moments = {moment: checkpoint.under(f"{moment}/", tensors) for moment in _MOMENTS}
         if not moments["exp_avg"]:
             return
         for name, value in self.net.named_parameters():
             self.optimizer.state[value] = {"step": torch.tensor(float(self.step))} | {
                 moment: _laid_out_as(moments[moment][name].to(self.device), value) for moment in _MOMENTS
             }
-
-
-def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{group}/"): value for name, value in tensors.items() if name.startswith(f"{group}/")}
 
 
 def _laid_out_as(value: Tensor, like: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from nucleate.hovernet.network import Architecture, HoVerNet
 from nucleate.hovernet.renewal import Renewal
 from nucleate.hovernet.sampling import Batch, Sampler, TrainingSample
 from nucleate.hovernet.state import TrainingState
+from nucleate.learning import averaging
 
 
 class Watcher(Protocol):
@@ -161,6 +162,6 @@ def _step(state: TrainingState, batch: Batch, rate: float, config: TrainConfig) 
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
     state.optimizer.step()
-    state.update_average(schedule.ema_decay(state.step, config.average))
+    averaging.follow(state.average, state.net, averaging.decay_at(state.step, config.average))
     state.terms = values
     state.step += 1

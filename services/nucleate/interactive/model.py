@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from nucleate import errors
 from nucleate.interactive.export import export_encoder
 from nucleate.interactive.network import STRIDE, InteractiveNetwork
 from nucleate.interactive.profiles import Architecture
 from nucleate.interactive.runtime import OnnxBackbone
+from nucleate.learning.model_file import ModelFormat, pack_weights
 
 KIND = "interactive"
-ARCHITECTURE = "fusion-hrnet-ocr"
+FORMAT = ModelFormat(KIND, "fusion-hrnet-ocr")
 WEIGHTS, BACKBONE = "model.safetensors", "backbone.onnx"
 PARITY = 1e-2  # largest difference between torch and ONNX Runtime, relative to the largest feature
 
@@ -33,21 +31,11 @@ class ModelCard:
     dataset_digest: str
     parent: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    created_by: str = "nucleate"
 
     def to_json(self) -> bytes:
         """Sorted JSON."""
-        values = {
-            "kind": KIND,
-            "architecture": ARCHITECTURE,
-            "config": {**self.config.to_json(), "crop": self.crop},
-            "profile": self.profile,
-            "dataset_digest": self.dataset_digest,
-            "parent": self.parent,
-            "metrics": dict(self.metrics),
-            "created_by": self.created_by,
-        }
-        return json.dumps(values, sort_keys=True).encode()
+        config = {**self.config.to_json(), "crop": self.crop}
+        return FORMAT.card(config, self.profile, dataset_digest=self.dataset_digest, parent=self.parent, metrics=self.metrics)
 
     @classmethod
     def from_json(cls, data: bytes) -> ModelCard:
@@ -56,12 +44,7 @@ class ModelCard:
         Raises:
             errors.InvalidModel: not a card of this kind of model.
         """
-        try:
-            values = json.loads(data)
-        except ValueError as error:
-            raise errors.InvalidModel("model card: not JSON") from error
-        if not isinstance(values, dict) or (values.get("kind"), values.get("architecture")) != (KIND, ARCHITECTURE):
-            raise errors.InvalidModel(f"model card: need a model of kind '{KIND}' and architecture '{ARCHITECTURE}'")
+        values = FORMAT.read_card(data)
         config = dict(values["config"]) if isinstance(values.get("config"), dict) else {}
         crop = config.pop("crop", None)
         if type(crop) is not int or crop % 32 or not 32 <= crop <= 512:
@@ -72,8 +55,7 @@ class ModelCard:
 
 def pack(network: InteractiveNetwork) -> dict[str, bytes]:
     """The model's files."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    return {WEIGHTS: save(tensors), BACKBONE: export_encoder(network.encoder)}
+    return {WEIGHTS: pack_weights(network), BACKBONE: export_encoder(network.encoder)}
 
 
 def load_network(config: Architecture, weights: bytes) -> InteractiveNetwork:
@@ -83,17 +65,7 @@ def load_network(config: Architecture, weights: bytes) -> InteractiveNetwork:
         errors.InvalidModel: unreadable, of another architecture, or not finite.
     """
     network = InteractiveNetwork(config)
-    try:
-        tensors = load(weights)
-    except (SafetensorError, ValueError) as error:
-        raise errors.InvalidModel(f"{WEIGHTS} cannot be read: the file is damaged") from error
-    expected = network.state_dict()
-    if {name: value.shape for name, value in tensors.items()} != {name: value.shape for name, value in expected.items()}:
-        raise errors.InvalidModel(f"{WEIGHTS} does not fit the architecture on the model card")
-    broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise errors.InvalidModel(f"{WEIGHTS}: '{broken[0]}' holds values that are not finite: train the model again")
-    network.load_state_dict(tensors)
+    FORMAT.load_weights(network, {WEIGHTS: weights}, WEIGHTS)
     return network.eval()
 
 

@@ -15,21 +15,6 @@ OUTPUT = "features"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-def choose_device(device: str) -> str:
-    """Resolve `auto`: `cuda` where torch sees a GPU, else `cpu`.
-
-    Raises:
-        errors.InvalidInput: unknown device name.
-        errors.Precondition: `cuda` is asked for and there is none.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise errors.InvalidInput(f"unknown device '{device}': choose auto, cpu or cuda")
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise errors.Precondition("device=cuda, but no CUDA device is visible: set NUCLEATE_DEVICE=cpu or fix the driver")
-    return "cuda" if device != "cpu" and available else "cpu"
-
-
 class OnnxBackbone:
     """backbone.onnx in ONNX Runtime. `provider` says which execution provider really runs it."""
 

@@ -22,12 +22,12 @@ from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.model import KIND, ModelCard, pack
 from nucleate.interactive.models import LoadedModel, ModelCache, read_network
 from nucleate.interactive.profiles import profile_named
-from nucleate.interactive.runtime import choose_device
 from nucleate.interactive.session import Material, Session, material_for
 from nucleate.interactive.sessions import Sessions
 from nucleate.interactive.settings import InteractiveSettings
 from nucleate.interactive.state import Box, mask_to_json
 from nucleate.interactive.training import train
+from nucleate.learning.device import choose_device
 from nucleate.pathology.codec import decode_image, decode_instances, encode_instances, encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job

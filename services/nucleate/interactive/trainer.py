@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load, save
 from torch import Tensor
 
 from nucleate.interactive.clicks import click_maps
@@ -19,6 +18,7 @@ from nucleate.interactive.losses import total_loss
 from nucleate.interactive.network import InteractiveNetwork
 from nucleate.interactive.profiles import Profile
 from nucleate.interactive.sampling import correcting_click
+from nucleate.learning import averaging, checkpoint
 
 WARM_UP = 0.1
 WEIGHT_DECAY = 1e-3
@@ -71,7 +71,8 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self.optimizer.step()
-        self._follow()
+        decay = averaging.decay_at(self.step, 1 - 20 / max(self.profile.steps, 40))
+        averaging.follow(self.average, self.network, decay)
         self.step += 1
         return float(loss.detach())
 
@@ -96,35 +97,22 @@ class Trainer:
     def _tensor(self, arrays: Sequence[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(self.device)
 
-    def _follow(self) -> None:
-        """Move the average towards the network, faster at the start."""
-        decay = min(1 - 20 / max(self.profile.steps, 40), (1 + self.step) / (10 + self.step))
-        current = self.network.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(current[name], 1 - decay)
-            else:
-                value.copy_(current[name])
-
     def state(self) -> bytes:
         """Everything the next step depends on, as safetensors."""
         tensors = {"step": torch.tensor(self.step)}
-        tensors |= {f"network/{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
-        return save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+        tensors |= checkpoint.prefixed("network/", self.network.state_dict())
+        tensors |= checkpoint.prefixed("average/", self.average.state_dict())
+        tensors |= checkpoint.prefixed("optimizer/", checkpoint.moments(self.optimizer, "/"))
+        return checkpoint.to_bytes(tensors)
 
     def restore(self, state: bytes) -> None:
-        """Continue from `state`."""
-        tensors = load(state)
-        self.step = int(tensors["step"])
-        for part, target in (("network/", self.network), ("average/", self.average)):
-            target.load_state_dict({n.removeprefix(part): v for n, v in tensors.items() if n.startswith(part)})
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, moment = name.split("/")
-                moments.setdefault(int(index), {})[moment] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        """Continue from `state`.
+
+        Raises:
+            errors.CorruptBlob: it is not of this training.
+        """
+        with checkpoint.opened(state, "interactive") as tensors:
+            self.network.load_state_dict(checkpoint.under("network/", tensors))
+            self.average.load_state_dict(checkpoint.under("average/", tensors))
+            checkpoint.restore_moments(self.optimizer, checkpoint.under("optimizer/", tensors), "/")
+            self.step = int(tensors["step"])

@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nucleate.errors import EmptyInput, InvalidModel
+from nucleate.learning.device import choose_device
+from nucleate.learning.model_file import ModelBytes
 from nucleate.pathology.codec import decode_image, decode_instances, encode_png
 from nucleate.pathology.drawing import mosaic
 from nucleate.refiner.crops import SyntheticImage, TrainingImages
-from nucleate.refiner.device import choose_device
 from nucleate.refiner.gate import Verdict, judge_refinement
 from nucleate.refiner.inference import refine_image
-from nucleate.refiner.model_file import ModelBytes, pack, unpack
+from nucleate.refiner.model_file import pack, unpack
 from nucleate.refiner.networks import Refiner
 from nucleate.refiner.profiles import profile_named
 from nucleate.refiner.settings import RefinerSettings
@@ -37,7 +39,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         self._blobs = context.blobs.fenced()
         self._jobs = context.jobs
         self._settings = settings
-        self._device = choose_device(settings.device)
+        self._device = torch.device(choose_device(settings.device))
 
     def Train(
         self,

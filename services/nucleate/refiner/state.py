@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nucleate.errors import CorruptBlob, InvalidModel
+from nucleate.errors import InvalidModel
+from nucleate.learning import checkpoint
 from nucleate.refiner.history import HistoryBuffer
 from nucleate.refiner.networks import Discriminator, Refiner, build_pair
 from nucleate.refiner.profiles import Profile
@@ -42,12 +41,6 @@ class TrainingState:
         except RuntimeError as error:
             raise InvalidModel("the initial refiner is of another size than this profile; send one of the same") from error
 
-    @torch.no_grad()
-    def update_average(self, decay: float) -> None:
-        """Average = decay * average + (1 - decay) * refiner, parameter by parameter."""
-        for mean, value in zip(self.average.parameters(), self.refiner.parameters(), strict=True):
-            mean.lerp_(value, 1.0 - decay)
-
     def to_bytes(self) -> bytes:
         """Everything, exactly: a training restored from it goes on to the same bits."""
         tensors = {
@@ -56,39 +49,23 @@ class TrainingState:
             "history.images": torch.from_numpy(self.history.images_N3HW),
         }
         for name, module in self._modules().items():
-            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+            tensors |= checkpoint.prefixed(f"{name}.", module.state_dict())
         for name, optimizer in self._optimizers().items():
-            for index, moments in optimizer.state_dict()["state"].items():
-                tensors |= {f"{name}.{index}.{key}": value for key, value in moments.items()}
-        return safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+            tensors |= checkpoint.prefixed(f"{name}.", checkpoint.moments(optimizer, "."))
+        return checkpoint.to_bytes(tensors)
 
     def restore(self, data: bytes) -> None:
         """Goes back to where `to_bytes` was called; CorruptBlob if the checkpoint is of another training."""
-        try:
-            tensors = safetensors.torch.load(data)
+        with checkpoint.opened(data, "refiner") as tensors:
             for name, module in self._modules().items():
-                module.load_state_dict(_under(tensors, name))
+                module.load_state_dict(checkpoint.under(f"{name}.", tensors))
             for name, optimizer in self._optimizers().items():
-                _restore_moments(optimizer, _under(tensors, name))
+                checkpoint.restore_moments(optimizer, checkpoint.under(f"{name}.", tensors), ".")
             self.history.images_N3HW[:] = tensors["history.images"].numpy()
             self.history.count, self.step = int(tensors["history.count"]), int(tensors["step"])
-        except (KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
-            raise CorruptBlob("the refiner's checkpoint does not fit this training; start it under a new job id") from error
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"refiner": self.refiner, "average": self.average, "discriminator": self.discriminator}
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"refiner_adam": self.refiner_optimizer, "discriminator_adam": self.discriminator_optimizer}
-
-
-def _under(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _restore_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in moments.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

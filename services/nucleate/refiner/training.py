@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from nucleate.errors import Aborted
+from nucleate.learning import averaging
 from nucleate.refiner.crops import Batch, TrainingImages, draw_batch, to_bytes, to_signed
 from nucleate.refiner.losses import (
     accuracy,
@@ -99,7 +100,7 @@ def _update_refiner(
     torch.nn.utils.clip_grad_norm_(state.refiner.parameters(), GRADIENT_NORM)
     state.refiner_optimizer.step()
     state.discriminator.requires_grad_(requires_grad=True)
-    state.update_average(profile.ema_decay)
+    averaging.follow(state.average, state.refiner, profile.ema_decay)
     return {"loss_r": float(loss_r.detach()), "realism": float(realism.detach()), "change": float(change.detach())}
 
 

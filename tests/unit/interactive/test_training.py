@@ -17,9 +17,10 @@ from nucleate.interactive.crops import draw, load_sources, rough_mask
 from nucleate.interactive.losses import normalised_focal_loss
 from nucleate.interactive.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
 from nucleate.interactive.profiles import PROFILES, profile_named
-from nucleate.interactive.runtime import OnnxBackbone, TorchBackbone, choose_device
+from nucleate.interactive.runtime import OnnxBackbone, TorchBackbone
 from nucleate.interactive.trainer import seeded_network
 from nucleate.interactive.training import train
+from nucleate.learning.device import choose_device
 from nucleate.pathology.codec import encode_instances, encode_mask, encode_png
 
 TINY = PROFILES["tiny"]
