@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def freed(port: int, patience_s: float) -> bool:
+    """Tell whether a port is free, or becomes so: a killed process holds its own until the last of its threads is gone."""
+    deadline = time.monotonic() + patience_s
+    while not (free := is_free(port)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return free
 
 
 def free_ports(count: int, home: Path, taken: set[int]) -> list[int]:

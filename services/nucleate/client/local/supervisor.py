@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nucleate.client.home import SERVICES, endpoint_variable, module_of
 from nucleate.client.local.health import serving
-from nucleate.client.local.ports import HOST, free_ports, is_free
+from nucleate.client.local.ports import HOST, free_ports, freed, is_free
 from nucleate.client.local.processes import identity, last_words, spawn, stop
 from nucleate.client.local.state import ServiceRecord, State, load_state, locked, save_state
 from nucleate.errors import Precondition
@@ -20,6 +20,8 @@ from nucleate.errors import Precondition
 START_SECONDS = 300.0
 #: What a service may take after its own drain time before it is killed.
 STOP_MARGIN_S = 3.0
+#: What a killed service may take to give its port back.
+PORT_PATIENCE_S = 10.0
 
 #: Told (service, "running" | "starting" | "ready" | "stopped" | "killed").
 Notify = Callable[[str, str], None]
@@ -121,8 +123,8 @@ class Supervisor:
 
     def _check_ports_free(self, state: State, missing: list[str]) -> None:
         for name in missing:
-            port = state.services[name].port
-            if not is_free(port):
+            port, ours = state.services[name].port, bool(state.services[name].pid)
+            if not freed(port, PORT_PATIENCE_S if ours else 0.0):
                 raise Precondition(
                     f"port {port} for {name} is taken by another program: stop that, or choose another --base-port"
                 )
