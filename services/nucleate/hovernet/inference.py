@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate import errors
-from nucleate.hovernet import appearance
 from nucleate.hovernet.network import HoVerNet
+from nucleate.pathology import appearance
 
 SMALLEST_SIDE = 32
 _ENCODED_TILE = 1024

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nucleate.hovernet.appearance import PLANES
+from nucleate.pathology.appearance import PLANES
 
 STRIDE = 8  # the deepest encoder stage relative to the stem's output
 

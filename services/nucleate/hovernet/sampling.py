@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate import errors
-from nucleate.hovernet import appearance, augment, targets
+from nucleate.hovernet import augment, targets
+from nucleate.pathology import appearance
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from nucleate.dataset.manifest import BlobRef, Sample
 from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.frames import Frame, centred
 from nucleate.interactive.sampling import correcting_click, first_clicks, positive_clicks
+from nucleate.pathology import appearance
 from nucleate.pathology.jitter import jitter_stain
 
 Value = TypeVar("Value", bound=np.generic)
@@ -24,14 +25,17 @@ Value = TypeVar("Value", bound=np.generic)
 SMALLEST_NUCLEUS = 16  # px of area
 SHIFT = 12  # px that the nucleus lies off the crop's centre at most
 ROUGH_SHARE = 0.25  # of the crops start from a bad mask, as a proposal taken back into work does
+STAIN_STRENGTH = (0.8, 1.25)  # range of each stain's factor after standardisation
+MARGIN_STRETCH, MARGIN_SHIFT = 0.15, 5.0  # of the margin plane: part of its contrast, grey levels
 MAX_RADIUS = 3  # px by which a bad mask is grown or shrunk at most
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A sample in memory with its usable nuclei: label, centre x, centre y."""
+    """A sample in memory, its `appearance.planes` and its usable nuclei: label, centre x, centre y."""
 
     sample: LoadedSample
+    planes: NDArray[np.uint8]
     nuclei: list[tuple[int, float, float]]
     weight: float
 
@@ -40,7 +44,7 @@ class Source:
 class Crop:
     """One training example, square H x W; `clicks` and `previous` move on with the simulated corrections.
 
-    `image` is H x W x 3 uint8 RGB, `nucleus` the wanted mask, `counted` where the loss looks.
+    `image` is H x W x 4 uint8, jittered `appearance.planes`, `nucleus` the wanted mask, `counted` where the loss looks.
     """
 
     image: NDArray[np.uint8]
@@ -61,7 +65,7 @@ def load_sources(samples: Iterable[Sample], read: Callable[[BlobRef], bytes]) ->
         loaded = load_sample(sample, read)
         nuclei = _nuclei(loaded)
         if nuclei and sample.weight > 0:
-            sources.append(Source(loaded, nuclei, sample.weight))
+            sources.append(Source(loaded, appearance.planes(loaded.image), nuclei, sample.weight))
     if not sources:
         raise errors.InvalidDataset(f"no sample holds a nucleus of {SMALLEST_NUCLEUS} px or more: check the instance maps")
     return sources
@@ -94,7 +98,7 @@ def draw(sources: Sequence[Source], size: int, rng: np.random.Generator) -> Crop
         turned = np.rot90(array, turn)
         return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
 
-    image_HW3 = orient(jitter_stain(frame.pixels(source.sample.image), rng))
+    image_HW4 = orient(jitter(frame.pixels(source.planes), rng))
     instances_HW = orient(_inside(frame, source.sample.instances, 0))
     counted_HW = ~orient(_inside(frame, source.sample.ignore, True))
     nucleus_HW = instances_HW == label
@@ -105,7 +109,15 @@ def draw(sources: Sequence[Source], size: int, rng: np.random.Generator) -> Crop
     else:
         previous_HW = np.zeros_like(nucleus_HW)
         clicks = first_clicks(instances_HW, label, rng)
-    return Crop(image_HW3, nucleus_HW, counted_HW, clicks, previous_HW)
+    return Crop(image_HW4, nucleus_HW, counted_HW, clicks, previous_HW)
+
+
+def jitter(planes_HW4: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Restain the colours a little; stretch and shift the margin plane, as another threshold would."""
+    colours_HW3 = jitter_stain(np.ascontiguousarray(planes_HW4[..., :3]), rng, STAIN_STRENGTH)
+    stretch, shift = rng.uniform(1 - MARGIN_STRETCH, 1 + MARGIN_STRETCH), rng.uniform(-MARGIN_SHIFT, MARGIN_SHIFT)
+    margin_HW = np.clip((planes_HW4[..., 3] - np.float32(127.5)) * stretch + 127.5 + shift, 0, 255)
+    return np.dstack([colours_HW3, np.rint(margin_HW).astype(np.uint8)])
 
 
 def _inside(frame: Frame, array_HW: NDArray[Value], outside: object) -> NDArray[Value]:

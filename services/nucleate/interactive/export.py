@@ -8,7 +8,7 @@ import warnings
 
 import torch
 
-from nucleate.interactive.network import Encoder
+from nucleate.interactive.network import CHANNELS, Encoder
 from nucleate.interactive.runtime import INPUTS, OUTPUT
 
 OPSET = 17
@@ -17,7 +17,7 @@ OPSET = 17
 def export_encoder(encoder: Encoder, size: int = 96) -> bytes:
     """Trace the encoder in inference mode on the CPU and return the ONNX file; the encoder itself is not changed."""
     traced = copy.deepcopy(encoder).cpu().eval()
-    inputs = tuple(torch.zeros(1, channels, size, size) for channels in (3, 2, 1))
+    inputs = tuple(torch.zeros(1, channels, size, size) for channels in CHANNELS)
     free = {0: "batch", 2: "height", 3: "width"}
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():

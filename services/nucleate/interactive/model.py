@@ -10,7 +10,7 @@ import torch
 
 from nucleate import errors
 from nucleate.interactive.export import export_encoder
-from nucleate.interactive.network import STRIDE, InteractiveNetwork
+from nucleate.interactive.network import CHANNELS, STRIDE, InteractiveNetwork
 from nucleate.interactive.profiles import Architecture
 from nucleate.interactive.runtime import OnnxBackbone
 from nucleate.learning.model_file import ModelFormat, pack_weights
@@ -77,7 +77,7 @@ def load_backbone(network: InteractiveNetwork, model: bytes, device: str = "cpu"
     """
     backbone = OnnxBackbone(model, device, threads)
     rng = np.random.default_rng(0)
-    inputs = [rng.random((1, channels, 32, 64), np.float32) for channels in (3, 2, 1)]
+    inputs = [rng.random((1, channels, 32, 64), np.float32) for channels in CHANNELS]
     with torch.no_grad():
         expected = network.cpu().encoder(*map(torch.from_numpy, inputs)).numpy()
     try:

@@ -10,8 +10,10 @@ from nucleate.interactive.hrnet import HRNet
 from nucleate.interactive.layers import conv_bn
 from nucleate.interactive.ocr import ObjectContextHead
 from nucleate.interactive.profiles import Architecture
+from nucleate.pathology.appearance import PLANES
 
 STRIDE = 4
+CHANNELS = (PLANES, 2, 1)  # of image, clicks and previous mask
 _MEAN, _DEVIATION = 0.65, 0.22
 
 
@@ -42,26 +44,26 @@ class Encoder(nn.Module):
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
-        self.fuse_image = FusionModel(5, through=3)
+        self.fuse_image = FusionModel(PLANES + 2, through=3)
         self.fuse_mask = FusionModel(3)
         self.mix = FusionModel(6, through=3)
         self.backbone = HRNet(config)
         half = max(config.segmentation // 2, 4)
         self.segmentation = nn.Sequential(conv_bn(3, half, 3, 2), conv_bn(half, config.segmentation, 3, 2))
 
-    def forward(self, image_B3HW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> Tensor:
+    def forward(self, image_BPHW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> Tensor:
         """Features at stride 4.
 
         Args:
-            image_B3HW: RGB in 0..1, height and width multiples of 32.
+            image_BPHW: `appearance.planes` in 0..1, height and width multiples of 32.
             clicks_B2HW: positive and negative click maps in 0..1.
             previous_B1HW: previous mask in 0..1; all zero when there is none (feedback off).
 
         Returns:
             B x features x H/4 x W/4.
         """
-        colours_B3HW = (image_B3HW - _MEAN) / _DEVIATION
-        fused_image_B3HW = self.fuse_image(torch.cat([colours_B3HW, clicks_B2HW], 1))
+        planes_BPHW = (image_BPHW - _MEAN) / _DEVIATION
+        fused_image_B3HW = self.fuse_image(torch.cat([planes_BPHW, clicks_B2HW], 1))
         fused_mask_B3HW = self.fuse_mask(torch.cat([previous_B1HW, clicks_B2HW], 1))
         mixed_B3HW = self.mix(torch.cat([fused_image_B3HW, fused_mask_B3HW], 1))
         return torch.cat([self.backbone(mixed_B3HW), self.segmentation(fused_mask_B3HW)], 1)
@@ -85,6 +87,6 @@ class InteractiveNetwork(nn.Module):
         logits_B1HW, auxiliary_BKHW = self.head(features_BCHW)
         return F.interpolate(logits_B1HW, scale_factor=float(STRIDE), mode="bilinear", align_corners=False), auxiliary_BKHW
 
-    def forward(self, image_B3HW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image_BPHW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of one forward pass without refinement; see `Encoder.forward` and `decode`."""
-        return self.decode(self.encoder(image_B3HW, clicks_B2HW, previous_B1HW))
+        return self.decode(self.encoder(image_BPHW, clicks_B2HW, previous_B1HW))

@@ -17,16 +17,17 @@ from nucleate.interactive.finishing import finish
 from nucleate.interactive.frames import Frame, frame_for
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.network import InteractiveNetwork
+from nucleate.pathology import appearance
 
 # (x, y, width, height) of a box in image pixels -> True where the object may not go: finished neighbours, outside the window.
 Blocked = Callable[[int, int, int, int], Mask]
 
 
 class Backbone(Protocol):
-    """Runs the encoder: float32 image N3HW in 0..1, click maps N2HW, previous masks N1HW -> features NCH/4W/4."""
+    """Runs the encoder: float32 image planes NPHW in 0..1, click maps N2HW, previous masks N1HW -> features NCH/4W/4."""
 
     def encode(
-        self, image_N3HW: NDArray[np.float32], clicks_N2HW: NDArray[np.float32], previous_N1HW: NDArray[np.float32]
+        self, image_NPHW: NDArray[np.float32], clicks_N2HW: NDArray[np.float32], previous_N1HW: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Features of a batch."""
         ...
@@ -83,13 +84,13 @@ class Predictor:
         self._smallest = smallest_frame
         self._options = options or RefinementOptions()
         self._device = device
-        self._image_HW3: NDArray[np.uint8] | None = None
+        self._planes_HWP: NDArray[np.uint8] | None = None
 
     def set_image(self, image_HW3: NDArray[np.uint8]) -> None:
         """Take the RGB image, H x W x 3 uint8, that later clicks are on."""
         if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or 0 in image_HW3.shape:
             raise errors.InvalidImage(f"image has shape {image_HW3.shape} and type {image_HW3.dtype}: give H x W x 3 of uint8")
-        self._image_HW3 = image_HW3
+        self._planes_HWP = appearance.planes(image_HW3)
 
     def predict(
         self,
@@ -110,10 +111,9 @@ class Predictor:
             errors.Precondition: no image is set.
             errors.InvalidInput: no click, a click outside the image, or no positive click and no mask to cut from.
         """
-        image_HW3 = self._image_HW3
-        if image_HW3 is None:
+        if self._planes_HWP is None:
             raise errors.Precondition("no image is set: call set_image first")
-        height, width = image_HW3.shape[:2]
+        height, width = self._planes_HWP.shape[:2]
         blocked = blocked or image_box(height, width)
         previous = previous or ObjectMask.empty()
         clicks = self._checked(clicks, previous, height, width)
@@ -149,12 +149,12 @@ class Predictor:
         blocked: Blocked,
     ) -> tuple[Refined, ObjectMask]:
         """Predict in one frame; what the previous mask has outside the frame stays."""
-        assert self._image_HW3 is not None
-        image_3HW = frame.pixels(self._image_HW3).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        assert self._planes_HWP is not None
+        image_PHW = frame.pixels(self._planes_HWP).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
         local = [click.moved(-frame.x, -frame.y) for click in clicks]
         previous_HW = previous.within(frame.x, frame.y, frame.size, frame.size)
         features_1CHW = self._backbone.encode(
-            image_3HW[None], click_maps(local, frame.size, frame.size)[None], previous_HW[None, None].astype(np.float32)
+            image_PHW[None], click_maps(local, frame.size, frame.size)[None], previous_HW[None, None].astype(np.float32)
         )
         features = torch.from_numpy(features_1CHW).to(self._device)
         refined = refine(self._network, features, local, delta_2C, self._options)

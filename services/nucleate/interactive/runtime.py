@@ -44,10 +44,10 @@ class OnnxBackbone:
             raise errors.InvalidModel(f"backbone.onnx must take {', '.join(INPUTS)}: export the model again")
 
     def encode(
-        self, image_N3HW: NDArray[np.float32], clicks_N2HW: NDArray[np.float32], previous_N1HW: NDArray[np.float32]
+        self, image_NPHW: NDArray[np.float32], clicks_N2HW: NDArray[np.float32], previous_N1HW: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Features N x C x H/4 x W/4; see `network.Encoder.forward`."""
-        feeds = dict(zip(INPUTS, (image_N3HW, clicks_N2HW, previous_N1HW), strict=True))
+        feeds = dict(zip(INPUTS, (image_NPHW, clicks_N2HW, previous_N1HW), strict=True))
         return np.asarray(self._session.run([OUTPUT], feeds)[0], np.float32)
 
 
@@ -58,9 +58,9 @@ class TorchBackbone:
         self._encoder, self._device = encoder.eval(), device
 
     def encode(
-        self, image_N3HW: NDArray[np.float32], clicks_N2HW: NDArray[np.float32], previous_N1HW: NDArray[np.float32]
+        self, image_NPHW: NDArray[np.float32], clicks_N2HW: NDArray[np.float32], previous_N1HW: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Features N x C x H/4 x W/4; see `network.Encoder.forward`."""
-        inputs = [torch.from_numpy(array).to(self._device) for array in (image_N3HW, clicks_N2HW, previous_N1HW)]
+        inputs = [torch.from_numpy(array).to(self._device) for array in (image_NPHW, clicks_N2HW, previous_N1HW)]
         with torch.no_grad():
             return np.asarray(self._encoder(*inputs).cpu().numpy(), np.float32)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
-from nucleate.hovernet import appearance, augment, inference
+from nucleate.hovernet import augment, inference
 from nucleate.hovernet.augment import Window
 from nucleate.hovernet.inference import Tiling
 from nucleate.hovernet.network import Architecture, HoVerNet, Maps, build
 from nucleate.hovernet.targets import hv_maps
+from nucleate.pathology import appearance
 
 SMALL = Architecture(width=0.0625, stem_stride=2, units=(1, 1, 1, 1), dense=(1, 1))
 

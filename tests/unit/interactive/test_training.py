@@ -16,6 +16,7 @@ from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
 from nucleate.interactive.crops import draw, load_sources, rough_mask
 from nucleate.interactive.losses import normalised_focal_loss
 from nucleate.interactive.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
+from nucleate.interactive.network import CHANNELS
 from nucleate.interactive.profiles import PROFILES, profile_named
 from nucleate.interactive.runtime import OnnxBackbone, TorchBackbone
 from nucleate.interactive.trainer import seeded_network
@@ -126,7 +127,7 @@ def test_crops_hold_one_nucleus_a_positive_click_and_no_ignored_pixel():
     for size in (64, 160):  # the second reaches beyond the image
         for seed in range(12):
             crop = draw(sources, size, np.random.default_rng(seed))
-            assert crop.image.shape == (size, size, 3)
+            assert crop.image.shape == (size, size, 4)
             assert crop.nucleus.any()
             assert crop.clicks
             assert crop.counted.sum() == min(size, 128) ** 2
@@ -156,7 +157,7 @@ def test_onnx_runtime_agrees_with_torch_for_other_batches_and_sizes():
     assert onnx.provider == "CPUExecutionProvider"
     rng = np.random.default_rng(0)
     for batch, height, width in ((1, 96, 96), (3, 64, 128)):
-        inputs = [rng.random((batch, channels, height, width), np.float32) for channels in (3, 2, 1)]
+        inputs = [rng.random((batch, channels, height, width), np.float32) for channels in CHANNELS]
         found, expected = onnx.encode(*inputs), reference.encode(*inputs)
         assert found.shape == (batch, TINY.architecture.features, height // 4, width // 4)
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
