@@ -17,6 +17,8 @@ from nucleate.interactive.masks import ObjectMask
 
 LARGEST = 256
 MARGIN = 1.4  # side of the frame over the longer side of the object's box, as in f-BRS
+HYSTERESIS = 0.5  # overlap with the wanted frame from which the last one is kept, as in f-BRS
+BORDER = 4  # px, one feature: an object that comes nearer to the frame's edge may go on beyond it
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,28 @@ def centred(x: float, y: float, size: int, image_height: int, image_width: int) 
     return Frame(place(x, image_width), place(y, image_height), size)
 
 
-def frame_for(mask: ObjectMask, clicks: Sequence[Click], smallest: int, image_height: int, image_width: int) -> Frame:
+def _overlap(a: Frame, b: Frame) -> float:
+    """Intersection over union per axis, multiplied, as f-BRS compares boxes."""
+    product = 1.0
+    for start_a, start_b in ((a.x, b.x), (a.y, b.y)):
+        both = min(start_a + a.size, start_b + b.size) - max(start_a, start_b)
+        product *= max(both, 0) / (a.size + b.size - both)
+    return product
+
+
+def frame_for(
+    mask: ObjectMask,
+    clicks: Sequence[Click],
+    smallest: int,
+    image_height: int,
+    image_width: int,
+    *,
+    kept: Frame | None = None,
+) -> Frame:
     """Smallest frame, in steps of 32 px, with MARGIN round the mask, its positive clicks and the last click.
 
-    An object too large for the largest frame is seen round the last click.
+    `kept`, the last click's frame, stays as long as all of that lies inside it, BORDER px from edges that are not the image's,
+    and it overlaps the frame wanted now by half. An object too large for the largest frame is seen round the last click.
     """
     points = [(c.x, c.y) for c in clicks if c.positive] + [(c.x, c.y) for c in clicks[-1:]]
     if mask.area:
@@ -67,4 +87,14 @@ def frame_for(mask: ObjectMask, clicks: Sequence[Click], smallest: int, image_he
     if side > LARGEST - 16:
         return centred(clicks[-1].x, clicks[-1].y, LARGEST, image_height, image_width)
     size = min(max(smallest, 32 * int(np.ceil(MARGIN * side / 32))), max(LARGEST, smallest))
-    return centred((left + right + 1) / 2, (top + bottom + 1) / 2, size, image_height, image_width)
+    wanted = centred((left + right + 1) / 2, (top + bottom + 1) / 2, size, image_height, image_width)
+    if kept is None or _overlap(kept, wanted) < HYSTERESIS:
+        return wanted
+    inside = _inside(kept.x, kept.size, left, right, image_width) and _inside(kept.y, kept.size, top, bottom, image_height)
+    return kept if inside else wanted
+
+
+def _inside(start: int, size: int, first: int, last: int, length: int) -> bool:
+    """Whether pixels first .. last lie in the frame, off those of its edges beyond which the image goes on."""
+    end = start + size
+    return (start <= 0 or first >= start + BORDER) and (end >= length or last < end - BORDER)

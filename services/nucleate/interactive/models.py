@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nucleate import errors
-from nucleate.interactive.fbrs import RefinementOptions
 from nucleate.interactive.model import BACKBONE, KIND, WEIGHTS, ModelCard, load_backbone, load_network
 from nucleate.interactive.network import InteractiveNetwork
 from nucleate.interactive.predictor import Predictor
+from nucleate.interactive.refinement import RefinementOptions
 from nucleate.interactive.runtime import OnnxBackbone
 
 

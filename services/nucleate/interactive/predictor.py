@@ -1,26 +1,38 @@
-"""Click by click prediction: set an image once, then ask for the mask of one nucleus after each click."""
+"""Click by click prediction: set an image once, then ask for the mask of one nucleus after each click, or of many at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click, Mask, click_maps
-from nucleate.interactive.fbrs import Refined, RefinementOptions, refine
 from nucleate.interactive.finishing import finish
 from nucleate.interactive.frames import Frame, frame_for
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.network import InteractiveNetwork
+from nucleate.interactive.prediction import (
+    Blocked,
+    Prediction,
+    Spent,
+    honoured_by,
+    honoured_by_probability,
+    image_box,
+    valid_clicks,
+)
+from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, refine_many
 from nucleate.pathology import appearance
 
-# (x, y, width, height) of a box in image pixels -> True where the object may not go: finished neighbours, outside the window.
-Blocked = Callable[[int, int, int, int], Mask]
+__all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
+
+BATCH = 32  # frames per forward pass
 
 
 class Backbone(Protocol):
@@ -34,42 +46,27 @@ class Backbone(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """The mask after a click, in image pixels.
+class _Object:
+    """A nucleus to look at: valid clicks in image pixels, its mask so far, where to look and where refinement starts."""
 
-    `confidence` is the mean nucleus probability inside the mask, 0 for an empty one. f-BRS starts from `delta`, 2C values, at
-    the next click.
-    """
+    clicks: list[Click]
+    previous: ObjectMask
+    blocked: Blocked
+    frame: Frame
+    delta: NDArray[np.float32] | None
+    spent: Spent = field(default_factory=Spent)
 
-    mask: ObjectMask
-    confidence: float
-    clicks_obeyed: bool
-    evaluations: int
-    delta: NDArray[np.float32]
+    def local(self) -> list[Click]:
+        """The clicks in the frame's pixels."""
+        return [click.moved(-self.frame.x, -self.frame.y) for click in self.clicks]
 
-
-def valid_clicks(clicks: Sequence[Click]) -> list[Click]:
-    """Clicks in order with repeats removed; of two clicks of opposite sign on one pixel the later one counts."""
-    latest: dict[tuple[int, int], Click] = {}
-    for click in clicks:
-        latest.pop((click.x, click.y), None)
-        latest[click.x, click.y] = click
-    return list(latest.values())
-
-
-def image_box(height: int, width: int) -> Blocked:
-    """`Blocked` that only keeps masks inside an image of this size."""
-
-    def blocked(x: int, y: int, box_width: int, box_height: int) -> Mask:
-        rows, columns = np.arange(y, y + box_height), np.arange(x, x + box_width)
-        outside = ((rows < 0) | (rows >= height))[:, None] | ((columns < 0) | (columns >= width))[None, :]
-        return np.asarray(outside, bool)
-
-    return blocked
+    def seen(self) -> Mask:
+        """The mask so far as the frame sees it."""
+        return self.previous.within(self.frame.x, self.frame.y, self.frame.size, self.frame.size)
 
 
 class Predictor:
-    """Network and backbone applied to one image; holds no state of any object."""
+    """Network and backbone applied to one image; holds no state of any object, so calls may run side by side."""
 
     def __init__(
         self,
@@ -78,12 +75,16 @@ class Predictor:
         smallest_frame: int,
         options: RefinementOptions | None = None,
         device: str = "cpu",
+        *,
+        flip: bool = False,
     ) -> None:
+        """`flip`: average with the prediction on the mirrored frame, at twice the cost."""
         self._network = network.eval().requires_grad_(requires_grad=False)
         self._backbone = backbone
         self._smallest = smallest_frame
         self._options = options or RefinementOptions()
         self._device = device
+        self._mirrored = (False, True) if flip else (False,)
         self._planes_HWP: NDArray[np.uint8] | None = None
 
     def set_image(self, image_HW3: NDArray[np.uint8]) -> None:
@@ -96,41 +97,61 @@ class Predictor:
         self,
         clicks: Sequence[Click],
         previous: ObjectMask | None = None,
-        delta_2C: NDArray[np.float32] | None = None,
+        delta: NDArray[np.float32] | None = None,
         blocked: Blocked | None = None,
+        cancelled: Cancelled | None = None,
+        *,
+        frame: Frame | None = None,
     ) -> Prediction:
         """Mask of the nucleus after the last of `clicks`.
 
         Args:
             clicks: all clicks on this object so far, in image pixels, oldest first.
             previous: the object's mask before the last click.
-            delta_2C: `Prediction.delta` of the last click.
+            delta: `Prediction.delta` of the last click.
             blocked: where the object may not go; defaults to outside the image.
+            cancelled: asked between evaluations.
+            frame: the last click's frame, kept while the object lies well inside it.
 
         Raises:
             errors.Precondition: no image is set.
             errors.InvalidInput: no click, a click outside the image, or no positive click and no mask to cut from.
+            errors.Cancelled: `cancelled` said so.
         """
+        height, width = self._size()
+        previous = previous or ObjectMask.empty()
+        valid = self._checked(clicks, previous)
+        frame = frame_for(previous, valid, self._smallest, height, width, kept=frame)
+        seen = _Object(valid, previous, blocked or image_box(height, width), frame, delta)
+        return self._settled(seen, clicks, *self._look([seen], cancelled)[0], cancelled)
+
+    def predict_many(self, points: Sequence[Click], blocked: Blocked | None = None) -> list[Prediction]:
+        """One nucleus per positive click, each as `predict` gives it alone, in forward passes of up to 32 frames.
+
+        Raises:
+            errors.Precondition: no image is set.
+            errors.InvalidInput: a click is negative or outside the image.
+        """
+        height, width = self._size()
+        blocked, nothing, found = blocked or image_box(height, width), ObjectMask.empty(), []
+        objects = [
+            _Object([p], nothing, blocked, frame_for(nothing, [p], self._smallest, height, width), None)
+            for p in points
+            if self._checked([p], nothing)
+        ]
+        for start in range(0, len(objects), BATCH):
+            batch = objects[start : start + BATCH]
+            looks = self._look(batch, None)
+            found += [self._settled(o, o.clicks, *look, None) for o, look in zip(batch, looks, strict=True)]
+        return found
+
+    def _size(self) -> tuple[int, int]:
         if self._planes_HWP is None:
             raise errors.Precondition("no image is set: call set_image first")
-        height, width = self._planes_HWP.shape[:2]
-        blocked = blocked or image_box(height, width)
-        previous = previous or ObjectMask.empty()
-        clicks = self._checked(clicks, previous, height, width)
-        frame = frame_for(previous, clicks, self._smallest, height, width)
-        while True:
-            refined, whole = self._look(frame, clicks, previous, delta_2C, blocked)
-            larger = frame_for(whole, clicks, self._smallest, height, width)
-            if larger.size <= frame.size:
-                break
-            frame = larger  # the mask outgrew the frame: zoom out and predict again
-        inside_HW = whole.within(frame.x, frame.y, frame.size, frame.size)
-        confidence = float(refined.probability[inside_HW].mean()) if inside_HW.any() else 0.0
-        obeyed = all(whole.holds(click.x, click.y) == click.positive for click in clicks)
-        return Prediction(whole, confidence, obeyed, refined.evaluations, refined.delta)
+        return self._planes_HWP.shape[0], self._planes_HWP.shape[1]
 
-    @staticmethod
-    def _checked(clicks: Sequence[Click], previous: ObjectMask, height: int, width: int) -> list[Click]:
+    def _checked(self, clicks: Sequence[Click], previous: ObjectMask) -> list[Click]:
+        height, width = self._size()
         if not clicks:
             raise errors.InvalidInput("no click: place a positive click on the nucleus")
         for click in clicks:
@@ -140,27 +161,109 @@ class Predictor:
             raise errors.InvalidInput("the first click of an object must be positive: click on the nucleus first")
         return valid_clicks(clicks)
 
-    def _look(
-        self,
-        frame: Frame,
-        clicks: Sequence[Click],
-        previous: ObjectMask,
-        delta_2C: NDArray[np.float32] | None,
-        blocked: Blocked,
-    ) -> tuple[Refined, ObjectMask]:
-        """Predict in one frame; what the previous mask has outside the frame stays."""
-        assert self._planes_HWP is not None
-        image_PHW = frame.pixels(self._planes_HWP).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-        local = [click.moved(-frame.x, -frame.y) for click in clicks]
-        previous_HW = previous.within(frame.x, frame.y, frame.size, frame.size)
-        features_1CHW = self._backbone.encode(
-            image_PHW[None], click_maps(local, frame.size, frame.size)[None], previous_HW[None, None].astype(np.float32)
+    def _settled(
+        self, seen: _Object, clicks: Sequence[Click], refined: Refined, mask: ObjectMask, cancelled: Cancelled | None
+    ) -> Prediction:
+        """The prediction; while the mask outgrows the frame, zoom out and look again."""
+        height, width = self._size()
+        while True:
+            larger = frame_for(mask, seen.clicks, self._smallest, height, width, kept=seen.frame)
+            if larger.size <= seen.frame.size:
+                break
+            seen = replace(seen, frame=larger)
+            refined, mask = self._look([seen], cancelled)[0]
+        frame, probability_HW = seen.frame, refined.probability
+        inside_HW = mask.within(frame.x, frame.y, frame.size, frame.size)
+        return Prediction(
+            mask,
+            float(probability_HW[inside_HW].mean()) if inside_HW.any() else 0.0,
+            all(honoured_by(mask, seen.clicks)),
+            honoured_by(mask, clicks),
+            honoured_by_probability(frame, probability_HW, mask, clicks),
+            refined.evaluations,
+            refined.delta,
+            (frame, probability_HW),
+            seen.spent,
         )
-        features = torch.from_numpy(features_1CHW).to(self._device)
-        refined = refine(self._network, features, local, delta_2C, self._options)
-        locked_HW = blocked(frame.x, frame.y, frame.size, frame.size)
-        mask_HW = finish(refined.probability, local, locked_HW, previous_HW)
-        return refined, _merge(previous, frame, mask_HW)
+
+    def _look(self, objects: Sequence[_Object], cancelled: Cancelled | None) -> list[tuple[Refined, ObjectMask]]:
+        """Predict in frames of one size; what a mask has outside its frame stays."""
+        started = perf_counter()
+        inputs = self._inputs(objects)
+        features_NCHW = torch.as_tensor(self._backbone.encode(*(tensor.numpy() for tensor in inputs)), device=self._device)
+        encoded = perf_counter()
+        views = self._refine(objects, features_NCHW, inputs, cancelled)
+        refined = [_averaged(views[i :: len(objects)]) for i in range(len(objects))]
+        done = perf_counter()
+        for seen in objects:
+            seen.spent.encoding += 1000 * (encoded - started) / len(objects)
+            seen.spent.refining += 1000 * (done - encoded) / len(objects)
+        return [(found, _finished(seen, found.probability)) for seen, found in zip(objects, refined, strict=True)]
+
+    def _inputs(self, objects: Sequence[_Object]) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's inputs on the CPU, all objects as they are, then all mirrored where asked for."""
+        assert self._planes_HWP is not None
+        size, views = objects[0].frame.size, len(self._mirrored)
+        image_NPHW = np.empty((views, len(objects), self._planes_HWP.shape[2], size, size), np.float32)
+        clicks_N2HW = np.empty((views, len(objects), 2, size, size), np.float32)
+        previous_N1HW = np.empty((views, len(objects), 1, size, size), np.float32)
+        for i, seen in enumerate(objects):
+            np.divide(seen.frame.pixels(self._planes_HWP).transpose(2, 0, 1), np.float32(255), out=image_NPHW[0, i])
+            clicks_N2HW[0, i], previous_N1HW[0, i] = click_maps(seen.local(), size, size), seen.seen()
+        arrays = (image_NPHW, clicks_N2HW, previous_N1HW)
+        for array in arrays:
+            array[1:] = array[:1, ..., ::-1]
+        image, maps, previous = (torch.from_numpy(array).flatten(0, 1) for array in arrays)
+        return image, maps, previous
+
+    def _refine(
+        self,
+        objects: Sequence[_Object],
+        features_NCHW: Tensor,
+        inputs: tuple[Tensor, Tensor, Tensor],
+        cancelled: Cancelled | None,
+    ) -> list[Refined]:
+        """Refine every view of every object, views after one another; mirrored views are turned back."""
+        last, count = objects[0].frame.size - 1, len(self._mirrored)
+        found: list[Refined] = []
+        for view, mirrored in enumerate(self._mirrored):
+            part = slice(view * len(objects), (view + 1) * len(objects))
+            clicks = [[replace(c, x=last - c.x) for c in o.local()] if mirrored else o.local() for o in objects]
+            deltas = [None if o.delta is None else np.split(o.delta, count)[view] for o in objects]
+            image, maps, previous = (tensor[part].to(self._device) for tensor in inputs)
+            refined = refine_many(
+                self._network,
+                features_NCHW[part],
+                clicks,
+                deltas,
+                self._options,
+                inputs=Inputs(image, maps, previous),
+                cancelled=cancelled,
+            )
+            found += [replace(r, probability=r.probability[:, ::-1]) for r in refined] if mirrored else refined
+        return found
+
+
+def _averaged(views: Sequence[Refined]) -> Refined:
+    """The mean probability of an object's views; each view keeps its own change."""
+    if len(views) == 1:
+        return views[0]
+    return Refined(
+        np.mean([view.probability for view in views], axis=0, dtype=np.float32),
+        np.concatenate([view.delta for view in views]),
+        sum(view.evaluations for view in views),
+        all(view.obeyed for view in views),
+    )
+
+
+def _finished(seen: _Object, probability_HW: NDArray[np.float32]) -> ObjectMask:
+    """The whole mask after the frame's part was finished."""
+    started, frame = perf_counter(), seen.frame
+    locked_HW = seen.blocked(frame.x, frame.y, frame.size, frame.size)
+    mask_HW = finish(probability_HW, seen.local(), locked_HW, seen.seen())
+    whole = _merge(seen.previous, frame, mask_HW)
+    seen.spent.finishing += 1000 * (perf_counter() - started)
+    return whole
 
 
 def _merge(previous: ObjectMask, frame: Frame, mask_HW: Mask) -> ObjectMask:

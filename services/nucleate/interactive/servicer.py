@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from nucleate.dataset.manifest import BlobRef, Dataset
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.events import Event
-from nucleate.interactive.fbrs import RefinementOptions
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.model import KIND, ModelCard, pack
 from nucleate.interactive.models import LoadedModel, ModelCache, read_network
 from nucleate.interactive.profiles import profile_named
+from nucleate.interactive.refinement import RefinementOptions
 from nucleate.interactive.session import Material, Session, material_for
 from nucleate.interactive.sessions import Sessions
 from nucleate.interactive.settings import InteractiveSettings
@@ -46,7 +46,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
         self._jobs = context.jobs
         self._device = choose_device(settings.device)
         self._models = ModelCache(self._device, settings.threads)
-        self._options = RefinementOptions(settings.most_evaluations)
+        self._options = RefinementOptions(most_evaluations=settings.most_evaluations)
         self._sessions = Sessions(context.store, self._open_material, self._publish, settings.live_sessions)
 
     def Train(

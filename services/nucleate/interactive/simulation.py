@@ -22,7 +22,7 @@ class Round:
 
 def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, target_iou: float = 1.0) -> list[Round]:
     """Click at the deepest point of the larger error region until the target IoU or `most_clicks`."""
-    mask, clicks, delta, rounds = ObjectMask.empty(), list[Click](), None, list[Round]()
+    mask, clicks, delta, frame, rounds = ObjectMask.empty(), list[Click](), None, None, list[Round]()
     while len(clicks) < most_clicks and (not rounds or rounds[-1].iou < target_iou):
         x, y, width, height = _around(truth, mask)
         seen_HW, wanted_HW = mask.within(x, y, width, height), truth.within(x, y, width, height)
@@ -31,9 +31,9 @@ def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, tar
             break
         clicks.append(click.moved(x, y))
         start = perf_counter()
-        prediction = predictor.predict(clicks, mask, delta)
+        prediction = predictor.predict(clicks, mask, delta, frame=frame)
         spent = 1000 * (perf_counter() - start)
-        mask, delta = prediction.mask, prediction.delta
+        mask, delta, frame = prediction.mask, prediction.delta, prediction.probability[0]
         x, y, width, height = _around(truth, mask)
         iou = intersection_over_union(truth.within(x, y, width, height), mask.within(x, y, width, height))
         rounds.append(Round(iou, prediction.evaluations, spent))

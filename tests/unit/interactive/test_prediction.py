@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.fbrs import RefinementOptions, click_windows, refine
 from nucleate.interactive.finishing import finish
 from nucleate.interactive.frames import LARGEST, centred, frame_for
 from nucleate.interactive.masks import ObjectMask
@@ -29,59 +28,6 @@ def predictor(network) -> Predictor:
     predictor = Predictor(network, TorchBackbone(network.encoder), 64)
     predictor.set_image(np.random.default_rng(0).integers(0, 255, (90, 110, 3), np.uint8))
     return predictor
-
-
-def features_of(network) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(1, network.config.features, 16, 16, generator=generator)
-
-
-def test_windows_are_cut_at_the_border_and_a_clicked_pixel_keeps_its_own_sign():
-    pixels, sides = click_windows([Click(0, 0, positive=True)], 8, 8)
-    assert pixels.tolist() == [0, 1, 8, 9]
-    assert (sides == 1).all()
-    pixels, sides = click_windows([Click(2, 2, positive=True), Click(3, 2, positive=False)], 8, 8)
-    found = dict(zip(pixels.tolist(), sides.tolist(), strict=True))
-    assert found[2 * 8 + 2] == 1
-    assert found[2 * 8 + 3] == 0
-    assert 1 * 8 + 2 not in found  # asked for both sides
-    assert len(click_windows([Click(-3, 2, positive=True)], 8, 8)[0]) == 0
-
-
-@pytest.mark.parametrize("positive", [True, False])
-def test_refinement_brings_a_click_to_its_side_within_its_limit(network, positive):
-    features = features_of(network)
-    refined = refine(network, features, [Click(0, 30, positive=positive)])
-    assert refined.obeyed
-    assert refined.evaluations <= 20
-    assert (refined.probability[30, 0] > 0.5) is np.bool_(positive)
-    again = refine(network, features, [Click(0, 30, positive=positive)], refined.delta)
-    assert again.evaluations == 0
-    assert np.array_equal(again.probability, refined.probability)
-
-
-@pytest.mark.parametrize("limit", [0, 1, 7])
-def test_evaluations_never_exceed_the_limit_and_the_loss_never_gets_worse(network, limit):
-    clicks = [Click(5, 5, positive=True), Click(40, 40, positive=False)]
-    options = RefinementOptions(limit, early_stop=False)
-    features = features_of(network)
-    refined = refine(network, features, clicks, options=options)
-    assert refined.evaluations <= limit
-    plain = refine(network, features, clicks, options=RefinementOptions(0))
-
-    def loss(probability):
-        return np.mean((1 - probability[4:7, 4:7]) ** 2) + np.mean(probability[39:42, 39:42] ** 2)
-
-    assert loss(refined.probability) <= loss(plain.probability) + 1e-6
-
-
-def test_no_change_of_scale_and_bias_is_the_plain_forward_pass(network):
-    features = features_of(network)
-    with torch.no_grad():
-        logits, auxiliary = network.decode(features)
-    assert auxiliary.shape == (1, 2, 16, 16)
-    refined = refine(network, features, [])
-    np.testing.assert_allclose(refined.probability, logits[0, 0].sigmoid().numpy(), atol=1e-6)
 
 
 points = st.tuples(st.integers(0, 31), st.integers(0, 31))

@@ -1,0 +1,140 @@
+"""One entry to all methods of refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nucleate.interactive.clicks import Click
+from nucleate.interactive.network import STRIDE, InteractiveNetwork
+from nucleate.interactive.refinement.lbfgs import Objective, minimise
+from nucleate.interactive.refinement.options import Cancelled, Inputs, Method, Refined, RefinementOptions
+from nucleate.interactive.refinement.places import INERTIA, Place, place_for
+from nucleate.interactive.refinement.windows import Asked
+
+
+def refine(
+    network: InteractiveNetwork,
+    features_1CHW: Tensor,
+    clicks: Sequence[Click],
+    delta: NDArray[np.float32] | None = None,
+    options: RefinementOptions | None = None,
+    *,
+    inputs: Inputs | None = None,
+    cancelled: Cancelled | None = None,
+) -> Refined:
+    """Probability of the nucleus after refinement; one head pass and no evaluation when all clicks are obeyed as it is.
+
+    Args:
+        network: in inference mode; its parameters must not require gradients.
+        features_1CHW: encoder output at stride 4.
+        clicks: clicks in the frame's pixels, at most one per pixel; those outside are left out.
+        delta: where to start, from the last click; None, or one of another method = no change.
+        options: method, limits and weights.
+        inputs: the encoder's inputs; needed by BRS and RGB-BRS only.
+        cancelled: asked between evaluations.
+
+    Raises:
+        errors.Cancelled: `cancelled` said so.
+        errors.InvalidInput: BRS or RGB-BRS without `inputs`.
+    """
+    options = options or RefinementOptions()
+    height, width = STRIDE * features_1CHW.shape[2], STRIDE * features_1CHW.shape[3]
+    asked = _asked(options.method, clicks, height, width, features_1CHW.device)
+    place = place_for(options.method, network, features_1CHW, inputs)
+    start, probability_HW = _start(place, None if options.method is Method.NONE else delta, features_1CHW.device)
+    if probability_HW is None:
+        return Refined(np.zeros((height, width), np.float32), np.zeros(0, np.float32), 0, obeyed=False)
+    obeyed = asked.satisfied(probability_HW)
+    limit = 0 if options.method is Method.NONE or not len(asked.pixels) else options.most_evaluations
+    if (obeyed and options.early_stop) or limit < 1:
+        return _refined(place, probability_HW, start, 0, obeyed=obeyed)
+    inertia = INERTIA if options.inertia is None else options.inertia
+    objective = Objective(place, asked, inertia, limit, early_stop=options.early_stop, cancelled=cancelled)
+    best = minimise(objective, start)
+    if best.probability is None:
+        return _refined(place, probability_HW, start, best.evaluations, obeyed=obeyed)
+    return _refined(place, best.probability, best.delta, best.evaluations, obeyed=best.obeyed)
+
+
+def refine_many(
+    network: InteractiveNetwork,
+    features_NCHW: Tensor,
+    clicks: Sequence[Sequence[Click]],
+    deltas: Sequence[NDArray[np.float32] | None],
+    options: RefinementOptions | None = None,
+    *,
+    inputs: Inputs | None = None,
+    cancelled: Cancelled | None = None,
+) -> list[Refined]:
+    """`refine` for many frames of one size; new objects are read in one head pass and refined only where it disobeys.
+
+    Raises:
+        errors.Cancelled: `cancelled` said so.
+        errors.InvalidInput: BRS or RGB-BRS without `inputs`.
+    """
+    count = len(clicks)
+    plain: list[Refined | None] = [None] * count
+    if count > 1 and all(delta is None for delta in deltas):
+        plain = _unrefined(network, features_NCHW, clicks, options or RefinementOptions(), inputs)
+    return [
+        plain[i]
+        or refine(
+            network,
+            features_NCHW[i : i + 1],
+            clicks[i],
+            deltas[i],
+            options,
+            inputs=inputs.of(i) if inputs else None,
+            cancelled=cancelled,
+        )
+        for i in range(count)
+    ]
+
+
+def _unrefined(
+    network: InteractiveNetwork,
+    features_NCHW: Tensor,
+    clicks: Sequence[Sequence[Click]],
+    options: RefinementOptions,
+    inputs: Inputs | None,
+) -> list[Refined | None]:
+    """What obeys its clicks as it is; None for what must be refined."""
+    with torch.no_grad():
+        probability_NHW = network.decode(features_NCHW)[0][:, 0].sigmoid()
+    height, width = probability_NHW.shape[1:]
+    found: list[Refined | None] = []
+    for i, probability_HW in enumerate(probability_NHW):
+        asked = _asked(options.method, clicks[i], height, width, features_NCHW.device)
+        if asked.satisfied(probability_HW) and options.early_stop:
+            place = place_for(options.method, network, features_NCHW[i : i + 1], inputs.of(i) if inputs else None)
+            nothing = torch.zeros(place.length, device=features_NCHW.device)
+            found.append(_refined(place, probability_HW, nothing, 0, obeyed=True))
+        else:
+            found.append(None)
+    return found
+
+
+def _asked(method: Method, clicks: Sequence[Click], height: int, width: int, device: torch.device) -> Asked:
+    return (Asked.points if method is Method.BRS else Asked.windows)(clicks, height, width, device)
+
+
+def _start(place: Place, delta: NDArray[np.float32] | None, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Where to start, from the last click's change if that gives finite numbers, and the probability; None = not finite."""
+    nothing = torch.zeros(place.length, device=device)
+    given = nothing if delta is None or len(delta) != place.length else torch.from_numpy(delta).to(device)
+    for start in (given, nothing):
+        with torch.no_grad():
+            probability_HW = place.logits(start).sigmoid()
+        if bool(probability_HW.isfinite().all()):
+            return start, probability_HW
+    return nothing, None
+
+
+def _refined(place: Place, probability_HW: Tensor, delta: Tensor, evaluations: int, *, obeyed: bool) -> Refined:
+    kept = delta.cpu().numpy() if place.kept else np.zeros(0, np.float32)
+    return Refined(probability_HW.cpu().numpy(), kept, evaluations, obeyed)
