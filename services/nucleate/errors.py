@@ -76,12 +76,26 @@ class Fenced(NucleateError):
     """A training step tried to open sealed ground truth."""
 
 
+class Unauthenticated(NucleateError):
+    """The call lacks the token that the service asks for."""
+
+
 class CorruptBlob(NucleateError):
     """Stored bytes do not match their digest."""
 
 
 class TooLarge(NucleateError):
     """The input is over a documented limit."""
+
+
+class Overloaded(TooLarge):
+    """The service has too much to do; the same call is worth making again after `retry_after` seconds."""
+
+    retry_after: float = 1.0
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unreachable(NucleateError):

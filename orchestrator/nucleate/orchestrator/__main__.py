@@ -9,13 +9,13 @@ import grpc
 from nucleate.orchestrator.runs import Orchestrator
 from nucleate.orchestrator.servicer import OrchestratorServicer
 from nucleate.orchestrator.settings import OrchestratorSettings
-from nucleate.runtime.server import ServiceContext, serve
+from nucleate.runtime.server import ServiceContext, read_settings, serve
 from nucleate.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server
 
 
 def main() -> None:
     """Serve until told to stop; runs in work are left so that the next start goes on with them."""
-    settings = OrchestratorSettings()
+    settings = read_settings("orchestrator", OrchestratorSettings)
     with ExitStack() as stack:
 
         def register(server: grpc.Server, context: ServiceContext) -> None:

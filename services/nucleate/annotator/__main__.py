@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nucleate.annotator.servicer import register
 from nucleate.annotator.settings import AnnotatorSettings
-from nucleate.runtime.server import serve
+from nucleate.runtime.server import read_settings, serve
 
 if __name__ == "__main__":
-    serve("annotator", AnnotatorSettings(), register)
+    serve("annotator", read_settings("annotator", AnnotatorSettings), register)

@@ -98,9 +98,10 @@ class Remote(Generic[Stub]):
             self._note(f"{self.service} could not be told to stop {job_id}")
 
     def _domain(self, error: grpc.RpcError) -> NucleateError:
-        if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and not _said_by_server(error):
-            return Unreachable(f"{self.service} at {self.endpoint} cannot be reached: start it with `nucleate up`")
         domain: NucleateError = rpc_error_to_domain(error)
+        lost = error.code() is grpc.StatusCode.CANCELLED or type(domain) is Unreachable
+        if lost and error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED and not _said_by_server(error):
+            return Unreachable(f"{self.service} at {self.endpoint} cannot be reached: start it with `nucleate up`")
         return domain
 
 

@@ -8,13 +8,13 @@ import torch
 
 from nucleate.colornorm.servicer import ColorNormServicer
 from nucleate.colornorm.settings import ColorNormSettings
-from nucleate.runtime.server import ServiceContext, serve
+from nucleate.runtime.server import ServiceContext, read_settings, serve
 from nucleate.v1 import colornorm_pb2_grpc
 
 
 def main() -> None:
     """Serve until told to stop."""
-    settings = ColorNormSettings()
+    settings = read_settings("colornorm", ColorNormSettings)
     torch.set_num_threads(settings.workers)
     cv2.setNumThreads(settings.workers)
 

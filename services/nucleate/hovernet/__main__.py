@@ -7,10 +7,10 @@ import torch
 
 from nucleate.hovernet.servicer import register
 from nucleate.hovernet.settings import HoverNetSettings
-from nucleate.runtime.server import serve
+from nucleate.runtime.server import read_settings, serve
 
 if __name__ == "__main__":
-    settings = HoverNetSettings()
+    settings = read_settings("hovernet", HoverNetSettings)
     torch.set_num_threads(settings.compute_threads)
     cv2.setNumThreads(settings.compute_threads)
     serve("hovernet", settings, register)

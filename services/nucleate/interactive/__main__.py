@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nucleate.interactive.servicer import register
 from nucleate.interactive.settings import InteractiveSettings
-from nucleate.runtime.server import serve
+from nucleate.runtime.server import read_settings, serve
 
 if __name__ == "__main__":
-    serve("interactive", InteractiveSettings(), register)
+    serve("interactive", read_settings("interactive", InteractiveSettings), register)

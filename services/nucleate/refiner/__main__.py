@@ -8,13 +8,13 @@ import torch
 
 from nucleate.refiner.servicer import RefinerServicer
 from nucleate.refiner.settings import RefinerSettings
-from nucleate.runtime.server import ServiceContext, serve
+from nucleate.runtime.server import ServiceContext, read_settings, serve
 from nucleate.v1 import refiner_pb2_grpc
 
 
 def main() -> None:
     """Serve until told to stop."""
-    settings = RefinerSettings()
+    settings = read_settings("refiner", RefinerSettings)
     torch.set_num_threads(settings.workers)
     cv2.setNumThreads(settings.workers)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from nucleate.errors import Unreachable
 from nucleate.runtime.faults import rpc_error_to_domain
+from nucleate.runtime.security import bearer, channel_credentials
+from nucleate.runtime.settings import ChannelSettings
 
-__all__ = ["call", "connect", "follow", "rpc_error_to_domain", "wait_ready"]
+__all__ = ["CHANNEL_OPTIONS", "call", "connect", "follow", "rpc_error_to_domain", "wait_ready"]
 
 T = TypeVar("T")
 
@@ -37,7 +39,8 @@ _SERVICE_CONFIG = json.dumps(
         ],
     }
 )
-_OPTIONS = (
+Options = Sequence[tuple[str, Any]]
+CHANNEL_OPTIONS: Options = (
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -48,9 +51,49 @@ _OPTIONS = (
 )
 
 
-def connect(endpoint: str) -> grpc.Channel:
-    """Open a channel to "host:port" or "dns:///service:port"; close it after use, or use it in a `with` statement."""
-    return grpc.insecure_channel(endpoint, options=_OPTIONS)
+def connect(endpoint: str, settings: ChannelSettings | None = None, options: Options = ()) -> grpc.Channel:
+    """Open a channel to "host:port" or "dns:///service:port"; close it after use, or use it in a `with` statement.
+
+    TLS and token are those of the environment, or of `settings`. Raise `InvalidInput` if they cannot be used.
+    """
+    settings = settings or ChannelSettings()
+    credentials, every = channel_credentials(settings), (*CHANNEL_OPTIONS, *options)
+    secured = grpc.secure_channel(endpoint, credentials, every) if credentials else grpc.insecure_channel(endpoint, every)
+    token = bearer(settings.token.get_secret_value())
+    return grpc.intercept_channel(secured, _WithToken(token)) if token else secured
+
+
+class _Details(NamedTuple):
+    """`grpc.ClientCallDetails` with its fields."""
+
+    method: str
+    timeout: float | None
+    metadata: Sequence[tuple[str, str | bytes]] | None
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: grpc.Compression | None
+
+
+class _WithToken(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg] # generic in its stub only
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
+):
+    """Adds the token to every call. gRPC's own call credentials refuse channels in plain text, such as a mesh secures."""
+
+    def __init__(self, token: tuple[tuple[str, str], ...]) -> None:
+        self._token = token
+
+    def _call(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = (*(details.metadata or ()), *self._token)
+        fields = details.timeout, metadata, details.credentials, details.wait_for_ready, details.compression
+        return continuation(_Details(details.method, *fields), request)
+
+    intercept_unary_unary: Any = _call
+    intercept_unary_stream: Any = _call
+    intercept_stream_unary: Any = _call
+    intercept_stream_stream: Any = _call
 
 
 def call(method: Callable[..., T], request: Any, timeout: float | None = DEADLINE_SECONDS) -> T:

@@ -12,6 +12,7 @@ from nucleate import errors
 
 Code = grpc.StatusCode
 ERROR_KEY: Final = "nucleate-error"  # trailing metadata: the error's class name, so that a client gets the same class back
+RETRY_KEY: Final = "retry-after-ms"  # trailing metadata of `Overloaded`: when the call is worth making again
 
 # Direct subclasses of NucleateError; a subclass of these takes its parent's row.
 TABLE: Final[dict[type[errors.NucleateError], tuple[grpc.StatusCode, int]]] = {
@@ -25,8 +26,15 @@ TABLE: Final[dict[type[errors.NucleateError], tuple[grpc.StatusCode, int]]] = {
     errors.CorruptBlob: (Code.DATA_LOSS, 9),
     errors.TooLarge: (Code.RESOURCE_EXHAUSTED, 10),
     errors.Cancelled: (Code.CANCELLED, 11),
+    errors.Unauthenticated: (Code.UNAUTHENTICATED, 12),
 }
 _BY_CODE: Final = {code: domain for domain, (code, _) in TABLE.items()}
+# What gRPC says of connections that no repetition mends, and what to do about each.
+_HANDSHAKES: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "no known authority signed its certificate: set NUCLEATE_TLS_CA, or give the client ca=",
+    "Hostname Verification": "its certificate is for another host name: call it by a name that is in the certificate",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS: give it a certificate, or call it without NUCLEATE_TLS_CA (ca=, tls=)",
+}
 
 
 class Internal(Exception):
@@ -67,15 +75,34 @@ def error_named(name: str, message: str) -> errors.NucleateError | None:
     return None
 
 
+def trailing_of(error: BaseException) -> tuple[tuple[str, str], ...]:
+    """Return the trailing metadata that tells a client what `error` was."""
+    named = ((ERROR_KEY, type(error).__name__),)
+    return (*named, (RETRY_KEY, str(round(1000 * error.retry_after)))) if isinstance(error, errors.Overloaded) else named
+
+
 def rpc_error_to_domain(error: grpc.RpcError) -> errors.NucleateError:
     """Return the domain error a server's status stands for, of the class it was raised with where that is known."""
-    code = error.code() if isinstance(error, grpc.Call) else Code.UNKNOWN
-    details = (error.details() or "") if isinstance(error, grpc.Call) else str(error)
-    trailing: Any = (error.trailing_metadata() or ()) if isinstance(error, grpc.Call) else ()
-    name = dict(trailing).get(ERROR_KEY)
-    named = error_named(name, details) if name else None
-    if named:
-        return named
+    if not isinstance(error, (grpc.Call, grpc.aio.AioRpcError)):
+        return errors.NucleateError(str(error) or "the service failed")
+    code, details = error.code(), error.details() or ""
+    metadata: Any = error.trailing_metadata() or ()
+    trailing: dict[str, Any] = dict(metadata)
+    named = error_named(trailing.get(ERROR_KEY, ""), details)
+    if isinstance(named, errors.Overloaded) and str(trailing.get(RETRY_KEY, "")).isdecimal():
+        named.retry_after = int(trailing[RETRY_KEY]) / 1000
+    return named or status_to_domain(code, details)
+
+
+def status_to_domain(code: grpc.StatusCode, details: str) -> errors.NucleateError:
+    """Return the domain error of a status that says no more than code and details."""
+    if code is Code.UNAVAILABLE:
+        if fault := next((words for sign, words in _HANDSHAKES.items() if sign in details), ""):
+            return errors.Precondition(f"the service was found, but {fault}")
+        if "last error" in details and ("Socket closed" in details or "Connection reset" in details):
+            return errors.Unreachable(
+                f"the service hangs up at once: if it speaks TLS, set NUCLEATE_TLS_CA, or give the client ca= ({details})"
+            )
     if code is Code.DEADLINE_EXCEEDED:
         return errors.Unreachable(f"the service did not answer in time ({details}); is it overloaded?")
     if code is Code.UNIMPLEMENTED:

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import structlog
 
-from nucleate.runtime.faults import ERROR_KEY, status_of
+from nucleate.runtime.faults import status_of, trailing_of
 from nucleate.runtime.telemetry import Metrics
 
 _log = structlog.get_logger()
@@ -76,7 +76,7 @@ class Boundary(grpc.ServerInterceptor):  # type: ignore[type-arg] # generic in i
                 code = aborted
                 raise
             code, message = status_of(error)
-            call.context.set_trailing_metadata(((ERROR_KEY, type(error).__name__),))
+            call.context.set_trailing_metadata(trailing_of(error))
             call.context.abort(code, message)
         finally:
             in_flight.dec()

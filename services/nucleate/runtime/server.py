@@ -16,16 +16,16 @@ from nucleate.runtime.context import ServiceContext
 from nucleate.runtime.health import Health, Registrar
 from nucleate.runtime.interceptor import Boundary
 from nucleate.runtime.jobs import JobRunner, JobsServicer
-from nucleate.runtime.serving import serve_until_stopped
+from nucleate.runtime.security import Authentication, server_credentials, warn_if_open
+from nucleate.runtime.serving import read_settings, serve_until_stopped
 from nucleate.runtime.settings import ServiceSettings
 from nucleate.runtime.store import open_store
 from nucleate.runtime.telemetry import Metrics
 from nucleate.v1 import jobs_pb2_grpc
 
-__all__ = ["MAX_MESSAGE_BYTES", "RunningServer", "ServiceContext", "ServiceSettings", "serve", "start_server"]
+__all__ = ["MAX_MESSAGE_BYTES", "RunningServer", "ServiceContext", "ServiceSettings", "read_settings", "serve", "start_server"]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-THREADS = 16
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.so_reuseport", 0),  # otherwise a second server on the port is silently given half of the calls
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -70,12 +70,15 @@ def start_server(name: str, register: Register, settings: ServiceSettings) -> Ru
 
     Raises:
         Precondition: the port is taken.
+        InvalidInput: certificate, key or token cannot be used.
         StoreUnreachable: the store cannot be opened.
     """
     metrics = Metrics(name)
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
-    server = grpc.server(pool, interceptors=[Boundary(metrics)], options=OPTIONS, compression=grpc.Compression.NoCompression)
-    port = _bind(server, settings.host, settings.port)  # before anything slow happens
+    guards = [Boundary(metrics), Authentication(settings.token.get_secret_value())]
+    pool = ThreadPoolExecutor(settings.rpc_threads, thread_name_prefix=name)
+    server = grpc.server(pool, interceptors=guards, options=OPTIONS, compression=grpc.Compression.NoCompression)
+    port = _bind(server, settings)  # before anything slow happens
+    warn_if_open(name, settings)
     store = open_store(settings.store, settings)
     jobs = JobRunner(store, name, metrics.job_event)
     metrics.watch_running(jobs.running)
@@ -98,12 +101,14 @@ def serve(name: str, settings: ServiceSettings, register: Register) -> None:
     serve_until_stopped(name, settings, lambda: start_server(name, register, settings))
 
 
-def _bind(server: grpc.Server, host: str, port: int) -> int:
+def _bind(server: grpc.Server, settings: ServiceSettings) -> int:
+    host, port, credentials = settings.host, settings.port, server_credentials(settings)
     try:
         if port:  # looked at first, because gRPC reports a port that is taken on stderr in its own words
             with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
                 pass
-        return server.add_insecure_port(_address(host, port))
+        address = _address(host, port)
+        return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except (OSError, RuntimeError):
         message = f"port {_address(host, port)} cannot be used: stop what listens there, or set NUCLEATE_PORT to another"
         raise Precondition(message) from None

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol, TypeVar
 
 import structlog
 
@@ -19,6 +19,7 @@ from nucleate.runtime.settings import ServiceSettings
 from nucleate.runtime.telemetry import configure_logging
 
 LAST_SECONDS = 30.0
+S = TypeVar("S", bound=ServiceSettings)
 
 
 class Stoppable(Protocol):
@@ -28,6 +29,14 @@ class Stoppable(Protocol):
 
     def stop(self) -> bool:
         """Drain and end; False if some work would not."""
+
+
+def read_settings(name: str, kind: Callable[[], S]) -> S:
+    """Read a service's settings; what cannot be read ends the process with one line and its exit code."""
+    try:
+        return kind()
+    except NucleateError as error:
+        _give_up(name, error)
 
 
 def serve_until_stopped(name: str, settings: ServiceSettings, start: Callable[[], Stoppable]) -> None:
@@ -40,8 +49,7 @@ def serve_until_stopped(name: str, settings: ServiceSettings, start: Callable[[]
     try:
         running = start()
     except NucleateError as error:
-        sys.stderr.write(f"nucleate {name}: {error}\n")
-        sys.exit(exit_code(error))
+        _give_up(name, error)
     if port_file:
         _write_whole(port_file, f"{running.port}\n")
     stopping.wait()
@@ -51,6 +59,11 @@ def serve_until_stopped(name: str, settings: ServiceSettings, start: Callable[[]
     if not ended:
         os._exit(0)  # its thread is deep in native code, which crashes when the interpreter goes away under it
     _exit_within(LAST_SECONDS)
+
+
+def _give_up(name: str, error: NucleateError) -> NoReturn:
+    sys.stderr.write(f"nucleate {name}: {error}\n")
+    sys.exit(exit_code(error))
 
 
 def _exit_within(seconds: float) -> None:

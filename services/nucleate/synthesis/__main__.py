@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2
 
-from nucleate.runtime.server import serve
+from nucleate.runtime.server import read_settings, serve
 from nucleate.synthesis.servicer import register
 from nucleate.synthesis.settings import SynthesisSettings
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
-    serve("synthesis", SynthesisSettings(), register)
+    serve("synthesis", read_settings("synthesis", SynthesisSettings), register)

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from nucleate import errors
-from nucleate.runtime.faults import TABLE, Internal, error_named, exit_code, rpc_error_to_domain, status_of
+from nucleate.runtime.faults import TABLE, Internal, error_named, exit_code, rpc_error_to_domain, status_of, trailing_of
 
 
 class Failed(grpc.RpcError, grpc.Call):
@@ -58,3 +58,13 @@ def test_other_errors_are_hidden_and_keep_one_reference() -> None:
     assert code is grpc.StatusCode.INTERNAL
     assert "hunter2" not in message
     assert status_of(Internal("abc")) == (grpc.StatusCode.INTERNAL, str(Internal("abc")))
+
+
+def test_overload_comes_back_with_its_hint() -> None:
+    raised = errors.Overloaded("32 sessions are open", retry_after=0.25)
+    back = rpc_error_to_domain(Failed(*status_of(raised), trailing_of(raised)))
+    assert isinstance(back, errors.Overloaded)
+    assert (str(back), back.retry_after) == ("32 sessions are open", 0.25)
+    without = rpc_error_to_domain(Failed(*status_of(raised), (("nucleate-error", "Overloaded"),)))
+    assert isinstance(without, errors.Overloaded)
+    assert without.retry_after == 1.0
