@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nucleate.interactive.architectures import Architecture
 from nucleate.interactive.layers import basic_block, bottleneck_block, conv_bn
-from nucleate.interactive.profiles import Architecture
 
 
 def _upsample(x_BCHW: Tensor, factor: int) -> Tensor:

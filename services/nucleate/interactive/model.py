@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from nucleate import errors
+from nucleate.interactive.architectures import Architecture
 from nucleate.interactive.export import export_encoder
 from nucleate.interactive.network import CHANNELS, STRIDE, InteractiveNetwork
-from nucleate.interactive.profiles import Architecture
 from nucleate.interactive.runtime import OnnxBackbone
 from nucleate.learning.model_file import ModelFormat, pack_weights
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nucleate.interactive.architectures import Architecture
 from nucleate.interactive.hrnet import HRNet
 from nucleate.interactive.layers import conv_bn
 from nucleate.interactive.ocr import ObjectContextHead
-from nucleate.interactive.profiles import Architecture
 from nucleate.pathology.appearance import PLANES
 
 STRIDE = 4
