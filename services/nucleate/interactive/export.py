@@ -19,6 +19,8 @@ def export_encoder(encoder: Encoder, size: int = 96) -> bytes:
     traced = copy.deepcopy(encoder).cpu().eval()
     inputs = tuple(torch.zeros(1, channels, size, size) for channels in CHANNELS)
     free = {0: "batch", 2: "height", 3: "width"}
+    # Names tell ONNX Runtime which sizes are equal, and the features' are not the image's.
+    free_features = {0: "batch", 2: "feature_height", 3: "feature_width"}
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter is deprecated but keeps the free sizes exact and takes a second, not twenty.
@@ -29,7 +31,7 @@ def export_encoder(encoder: Encoder, size: int = 96) -> bytes:
             buffer,  # type: ignore[arg-type]
             input_names=list(INPUTS),
             output_names=[OUTPUT],
-            dynamic_axes=dict.fromkeys((*INPUTS, OUTPUT), free),
+            dynamic_axes={**dict.fromkeys(INPUTS, free), OUTPUT: free_features},
             opset_version=OPSET,
             dynamo=False,
         )

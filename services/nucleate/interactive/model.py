@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from nucleate import errors
 from nucleate.interactive.architectures import Architecture
 from nucleate.interactive.export import export_encoder
-from nucleate.interactive.network import CHANNELS, STRIDE, InteractiveNetwork
+from nucleate.interactive.network import CHANNELS, InteractiveNetwork
 from nucleate.interactive.runtime import OnnxBackbone
 from nucleate.learning.model_file import ModelFormat, pack_weights
 
@@ -62,29 +62,38 @@ def load_network(config: Architecture, weights: bytes) -> InteractiveNetwork:
     """Network in inference mode from model.safetensors.
 
     Raises:
-        errors.InvalidModel: unreadable, of another architecture, or not finite.
+        errors.InvalidModel: unreadable, of another architecture, or not finite, be it the weights or their answer.
     """
     network = InteractiveNetwork(config)
     FORMAT.load_weights(network, {WEIGHTS: weights}, WEIGHTS)
-    return network.eval()
+    network.eval()
+    with torch.no_grad():
+        logits_11HW, _ = network(*_pattern())
+    if not bool(logits_11HW.isfinite().all()):
+        raise errors.InvalidModel(f"{WEIGHTS} gives no finite answer: train the model again")
+    return network
+
+
+def _pattern() -> list[Tensor]:
+    """Fixed inputs of the encoder for the tests at load."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand((1, channels, 32, 64), generator=generator) for channels in CHANNELS]
 
 
 def load_backbone(network: InteractiveNetwork, model: bytes, device: str = "cpu", threads: int = 0) -> OnnxBackbone:
-    """backbone.onnx, checked against the weights on a fixed pattern.
+    """backbone.onnx, checked against the weights on a fixed pattern; the network is moved to the CPU for it.
 
     Raises:
         errors.InvalidModel: it is damaged, not finite or was exported from other weights.
     """
     backbone = OnnxBackbone(model, device, threads)
-    rng = np.random.default_rng(0)
-    inputs = [rng.random((1, channels, 32, 64), np.float32) for channels in CHANNELS]
+    inputs = _pattern()
     with torch.no_grad():
-        expected = network.cpu().encoder(*map(torch.from_numpy, inputs)).numpy()
+        expected = network.cpu().encoder(*inputs)
     try:
-        found = backbone.encode(*inputs)
+        found = backbone.encode(*inputs).cpu()
     except Exception as error:  # wrong shapes inside the graph show only when it runs
         raise errors.InvalidModel(f"{BACKBONE} does not run: export the model again") from error
-    shape = (1, network.config.features, 32 // STRIDE, 64 // STRIDE)
-    if found.shape != shape or not np.abs(found - expected).max() <= PARITY * max(float(np.abs(expected).max()), 1.0):
+    if found.shape != expected.shape or not (found - expected).abs().max() <= PARITY * expected.abs().max().clamp_min(1.0):
         raise errors.InvalidModel(f"{BACKBONE} does not belong to {WEIGHTS}: export the model again")
     return backbone

@@ -38,10 +38,8 @@ BATCH = 32  # frames per forward pass
 class Backbone(Protocol):
     """Runs the encoder: float32 image planes NPHW in 0..1, click maps N2HW, previous masks N1HW -> features NCH/4W/4."""
 
-    def encode(
-        self, image_NPHW: NDArray[np.float32], clicks_N2HW: NDArray[np.float32], previous_N1HW: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Features of a batch."""
+    def encode(self, image_NPHW: Tensor, clicks_N2HW: Tensor, previous_N1HW: Tensor) -> Tensor:
+        """Features of a batch, on the device of the predictor."""
         ...
 
 
@@ -190,7 +188,7 @@ class Predictor:
         """Predict in frames of one size; what a mask has outside its frame stays."""
         started = perf_counter()
         inputs = self._inputs(objects)
-        features_NCHW = torch.as_tensor(self._backbone.encode(*(tensor.numpy() for tensor in inputs)), device=self._device)
+        features_NCHW = self._backbone.encode(*inputs)
         encoded = perf_counter()
         views = self._refine(objects, features_NCHW, inputs, cancelled)
         refined = [_averaged(views[i :: len(objects)]) for i in range(len(objects))]
@@ -201,7 +199,7 @@ class Predictor:
         return [(found, _finished(seen, found.probability)) for seen, found in zip(objects, refined, strict=True)]
 
     def _inputs(self, objects: Sequence[_Object]) -> tuple[Tensor, Tensor, Tensor]:
-        """The encoder's inputs on the CPU, all objects as they are, then all mirrored where asked for."""
+        """The encoder's inputs on the device, all objects as they are, then all mirrored where asked for."""
         assert self._planes_HWP is not None
         size, views = objects[0].frame.size, len(self._mirrored)
         image_NPHW = np.empty((views, len(objects), self._planes_HWP.shape[2], size, size), np.float32)
@@ -213,7 +211,7 @@ class Predictor:
         arrays = (image_NPHW, clicks_N2HW, previous_N1HW)
         for array in arrays:
             array[1:] = array[:1, ..., ::-1]
-        image, maps, previous = (torch.from_numpy(array).flatten(0, 1) for array in arrays)
+        image, maps, previous = (torch.from_numpy(array).flatten(0, 1).to(self._device) for array in arrays)
         return image, maps, previous
 
     def _refine(
@@ -230,7 +228,7 @@ class Predictor:
             part = slice(view * len(objects), (view + 1) * len(objects))
             clicks = [[replace(c, x=last - c.x) for c in o.local()] if mirrored else o.local() for o in objects]
             deltas = [None if o.delta is None else np.split(o.delta, count)[view] for o in objects]
-            image, maps, previous = (tensor[part].to(self._device) for tensor in inputs)
+            image, maps, previous = (tensor[part] for tensor in inputs)
             refined = refine_many(
                 self._network,
                 features_NCHW[part],
