@@ -63,17 +63,17 @@ def iou(a_HW: Mask, b_HW: Mask) -> float:
     return int(np.count_nonzero(a_HW & b_HW)) / union if union else 0.0
 
 
-def _deepest(region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[float, int, int]:
-    """Distance to the region's edge, x and y of its deepest pixel that has not been clicked."""
-    inside = cv2.distanceTransform(np.pad(region_HW, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    for x, y in clicked:
-        inside[y, x] = 0
-    y, x = divmod(int(inside.argmax()), region_HW.shape[1])
-    return float(inside[y, x]), x, y
+def error_region(nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, *, positive: bool) -> Mask:
+    """Pixels that a click of that sign could put right: missed ones, or ones the mask wrongly holds."""
+    return nucleus_HW & ~mask_HW & free_HW if positive else mask_HW & ~nucleus_HW
 
 
 def next_click(nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[int, int, bool] | None:
     """x, y and sign of the next click: the deepest point of the larger error region; None when there is none to click.
+
+    The standard rule of interactive segmentation: a region is as large as its deepest point is far from its edge (Euclidean,
+    the frame counts as edge), clicked pixels are left out, the first of equally deep pixels in row-major order is taken, and of
+    equally large regions the wrongly held one (Sofiiuk et al. 2020, section 4, and its published evaluation).
 
     Args:
         nucleus_HW: what the mask should be.
@@ -81,7 +81,21 @@ def next_click(nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, clicked: set[tupl
         free_HW: pixels that no other finished object holds; a positive click anywhere else would be refused.
         clicked: (x, y) of this object's clicks.
     """
-    missed = _deepest(nucleus_HW & ~mask_HW & free_HW, clicked)
-    wrong = _deepest(mask_HW & ~nucleus_HW, clicked)
-    depth, x, y = max(missed, wrong, key=lambda found: found[0])
-    return (x, y, missed[0] >= wrong[0]) if depth > 0 else None
+    missed = _deepest(error_region(nucleus_HW, mask_HW, free_HW, positive=True), clicked)
+    wrong = _deepest(error_region(nucleus_HW, mask_HW, free_HW, positive=False), clicked)
+    depth, x, y = max(wrong, missed, key=lambda found: found[0])
+    return (x, y, missed[0] > wrong[0]) if depth > 0 else None
+
+
+def _deepest(region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[float, int, int]:
+    """Distance to the region's edge, x and y of its deepest pixel that has not been clicked; 0 where there is none."""
+    left, top, width, height = cv2.boundingRect(region_HW.view(np.uint8))
+    if not width:
+        return 0.0, 0, 0
+    cut_HW = np.pad(region_HW[top : top + height, left : left + width], 1).view(np.uint8)
+    inside = cv2.distanceTransform(cut_HW, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    for x, y in clicked:
+        if left <= x < left + width and top <= y < top + height:
+            inside[y - top, x - left] = 0
+    y, x = divmod(int(inside.argmax()), width)
+    return float(inside[y, x]), x + left, y + top

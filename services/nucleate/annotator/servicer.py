@@ -1,4 +1,4 @@
-"""AnnotatorService over gRPC, and the annotation tool that the robot works with: a client of InteractiveService."""
+"""AnnotatorService over gRPC: annotation of a window and the evaluation by clicks, as jobs."""
 
 # ruff: noqa: ARG002 - gRPC hands every method a context
 
@@ -8,79 +8,20 @@ from collections.abc import Iterator
 from functools import partial
 
 import grpc
-import numpy as np
 
 from nucleate import errors
-from nucleate.annotator.oracle import Map, Mask, mean_iou
-from nucleate.annotator.robot import Robot, View
+from nucleate.annotator.bench import Bench
+from nucleate.annotator.limits import check_annotation, check_bench
+from nucleate.annotator.oracle import Map, mean_iou
+from nucleate.annotator.robot import Robot
+from nucleate.annotator.session import SessionTool, open_session
 from nucleate.annotator.settings import AnnotatorSettings
 from nucleate.pathology.codec import decode_image, decode_instances
-from nucleate.runtime.channels import call, connect
+from nucleate.runtime.channels import connect
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import annotator_pb2 as pb
 from nucleate.v1 import annotator_pb2_grpc, common_pb2, interactive_pb2, interactive_pb2_grpc
-
-OPEN_SECONDS = 120.0  # the first session on a model loads it
-
-
-class SessionTool:
-    """One session of the interactive service, in window pixels."""
-
-    def __init__(self, stub: interactive_pb2_grpc.InteractiveServiceStub, session: interactive_pb2.Session) -> None:
-        self._stub, self._id, self._sequence = stub, session.session_id, session.sequence
-        self._window = session.window
-
-    def view(self) -> View:
-        """Read the session."""
-        session = call(self._stub.GetSession, interactive_pb2.GetSessionRequest(session_id=self._id)).session
-        self._sequence = session.sequence
-        objects_HW = np.zeros((self._window.height, self._window.width), np.int32)
-        work_HW = np.zeros(objects_HW.shape, bool)
-        for found in session.objects:
-            mask_HW = self._mask(found.mask)
-            if found.object_id == session.object_id:
-                work_HW = mask_HW
-            else:
-                objects_HW[mask_HW] = found.object_id
-        clicks = [(c.x - self._window.x, c.y - self._window.y, c.positive) for c in session.clicks]
-        touched = {found.object_id for found in session.objects if found.clicks}
-        return View(objects_HW, touched, session.object_id, work_HW, clicks)
-
-    def click(self, x: int, y: int, *, positive: bool) -> Mask:
-        """Click."""
-        placed = interactive_pb2.PlacedClick(x=x + self._window.x, y=y + self._window.y, positive=positive)
-        request = interactive_pb2.ClickRequest(session_id=self._id, sequence=self._sequence, click=placed)
-        answer = call(self._stub.Click, request)
-        self._sequence = answer.sequence
-        return self._mask(answer.mask)
-
-    def select(self, object_id: int) -> Mask:
-        """Take an object back into work."""
-        request = interactive_pb2.SelectObjectRequest(session_id=self._id, sequence=self._sequence, object_id=object_id)
-        answer = call(self._stub.SelectObject, request)
-        self._sequence = answer.sequence
-        return self._mask(answer.mask)
-
-    def delete(self, object_id: int) -> None:
-        """Drop an object."""
-        request = interactive_pb2.DeleteObjectRequest(session_id=self._id, sequence=self._sequence, object_id=object_id)
-        self._sequence = call(self._stub.DeleteObject, request).sequence
-
-    def accept(self) -> int:
-        """Finish the object in work."""
-        answer = call(self._stub.Accept, interactive_pb2.AcceptRequest(session_id=self._id, sequence=self._sequence))
-        self._sequence = answer.sequence
-        return int(answer.object_id)
-
-    def _mask(self, mask: interactive_pb2.Mask) -> Mask:
-        """Run lengths to a mask of the window."""
-        mask_HW = np.zeros((self._window.height, self._window.width), bool)
-        if mask.runs:
-            box, odd = mask.box, np.arange(len(mask.runs)) % 2 == 1
-            y, x = box.y - self._window.y, box.x - self._window.x
-            mask_HW[y : y + box.height, x : x + box.width] = np.repeat(odd, mask.runs).reshape(box.height, box.width)
-        return mask_HW
 
 
 class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
@@ -94,23 +35,26 @@ class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
         self, request: pb.AnnotatePatchRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.AnnotatePatchResponse]:
         """Annotate one window; a job that is started again goes on in the same session."""
-        if not 0 < request.target_iou <= 1:
-            raise errors.InvalidInput(f"target_iou is {request.target_iou}: give more than 0 and at most 1")
-        if not 1 <= request.max_clicks <= 64:
-            raise errors.InvalidInput(f"max_clicks is {request.max_clicks}: give 1 to 64")
+        check_annotation(request)
         return self._jobs.stream(request, pb.AnnotatePatchResponse, partial(self._annotate, request))
 
+    def BenchClicks(self, request: pb.BenchClicksRequest, context: grpc.ServicerContext) -> Iterator[pb.BenchClicksResponse]:
+        """Measure a model by clicks; a job that is started again goes on behind the last image or patch it finished."""
+        check_bench(request)
+        return self._jobs.stream(request, pb.BenchClicksResponse, partial(self._bench, request))
+
+    def _bench(self, request: pb.BenchClicksRequest, job: Job) -> pb.BenchClicksResult:
+        return Bench(request, job, self._blobs, self._interactive).run()
+
     def _annotate(self, request: pb.AnnotatePatchRequest, job: Job) -> pb.AnnotatePatchResult:
-        session = self._open(request)
-        w = session.window
+        tool = self._open(request)
+        w = tool.window
         oracle_HW = self._oracle(request)[w.y : w.y + w.height, w.x : w.x + w.width]
-        if not session.closed:
-            tool = SessionTool(self._interactive, session)
+        if not tool.closed:
             report = partial(job.progress, stage="annotating")
             Robot(tool, oracle_HW, request.target_iou, request.max_clicks, report).annotate()
-        closing = interactive_pb2.CloseSessionRequest(session_id=session.session_id)
-        closed = call(self._interactive.CloseSession, closing)
-        found_HW = decode_instances(self._blobs.get(closed.result.instances), f"result of session {session.session_id}")
+        closed = tool.close()
+        found_HW = decode_instances(self._blobs.get(closed.result.instances), f"result of job {request.job_id}")
         return pb.AnnotatePatchResult(
             accepted=closed.result,
             clicks=closed.clicks,
@@ -119,7 +63,7 @@ class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
             mean_iou=mean_iou(oracle_HW, found_HW),
         )
 
-    def _open(self, request: pb.AnnotatePatchRequest) -> interactive_pb2.Session:
+    def _open(self, request: pb.AnnotatePatchRequest) -> SessionTool:
         opening = interactive_pb2.OpenSessionRequest(
             session_id=f"robot-{request.job_id}", image=request.image, model=request.model
         )
@@ -127,8 +71,7 @@ class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
             opening.window.CopyFrom(request.window)
         if request.proposals != common_pb2.Blob():
             opening.proposals.CopyFrom(request.proposals)
-        session: interactive_pb2.Session = call(self._interactive.OpenSession, opening, OPEN_SECONDS).session
-        return session
+        return open_session(self._interactive, opening)
 
     def _oracle(self, request: pb.AnnotatePatchRequest) -> Map:
         """The sealed map, of the image's size."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nucleate.orchestrator.cli import click, demo, images, installation, runs, segment, tasks
+from nucleate.orchestrator.cli import bench, click, demo, images, installation, runs, segment, tasks
 from nucleate.orchestrator.cli.exits import EPILOG
 
 app = typer.Typer(
@@ -42,4 +42,5 @@ tasks.register(app)
 images.register(app)
 segment.register(app)
 click.register(app)
+bench.register(app)
 demo.register(app)
