@@ -72,6 +72,10 @@ class Precondition(NucleateError):
     """The system is not in the state the call needs."""
 
 
+class SessionExpired(Precondition):
+    """Nothing has changed the session for longer than sessions are kept."""
+
+
 class Fenced(NucleateError):
     """A training step tried to open sealed ground truth."""
 

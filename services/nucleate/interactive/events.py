@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from nucleate import errors
 
-OPEN, CLICK, UNDO, SELECT, DELETE, ACCEPT, CLOSE = "open", "click", "undo", "select", "delete", "accept", "close"
+OPEN, CLICK, CLICK_MANY, PROPOSE, CLOSE = "open", "click", "click_many", "propose", "close"
+UNDO, REDO, SELECT, DELETE, ACCEPT = "undo", "redo", "select", "delete", "accept"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,160}")
 
 

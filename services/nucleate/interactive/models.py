@@ -7,12 +7,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+
 from nucleate import errors
 from nucleate.interactive.model import BACKBONE, KIND, WEIGHTS, ModelCard, load_backbone, load_network
 from nucleate.interactive.network import InteractiveNetwork
 from nucleate.interactive.predictor import Predictor
 from nucleate.interactive.refinement import RefinementOptions
 from nucleate.interactive.runtime import OnnxBackbone
+
+
+def pin_threads(count: int) -> None:
+    """Let torch use that many threads for what this thread asks of it; others keep the number they have set."""
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +30,11 @@ class LoadedModel:
     card: ModelCard
     network: InteractiveNetwork
     backbone: OnnxBackbone
+    device: str
 
-    def predictor(self, options: RefinementOptions, device: str) -> Predictor:
+    def predictor(self, options: RefinementOptions) -> Predictor:
         """A predictor of its own; weights and the ONNX session are shared."""
-        return Predictor(self.network, self.backbone, self.card.crop, options, device=device)
+        return Predictor(self.network, self.backbone, self.card.crop, options, device=self.device)
 
 
 def read_network(kind: str, files: Mapping[str, Callable[[], bytes]], card: bytes) -> tuple[ModelCard, InteractiveNetwork]:
@@ -57,7 +66,7 @@ class ModelCache:
             if key not in self._loaded:
                 read, network = read_network(kind, files, card())
                 backbone = load_backbone(network, files[BACKBONE](), self._device, self._threads)
-                self._loaded[key] = LoadedModel(read, network.to(self._device), backbone)
+                self._loaded[key] = LoadedModel(read, network.to(self._device), backbone, self._device)
                 while len(self._loaded) > self._most:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)

@@ -12,83 +12,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.interactive.clicks import Click
 from nucleate.interactive.events import Event, SessionLog
 from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.predictor import Predictor
-from nucleate.interactive.state import Box, SessionState, click_outcome
-
-MOST_CLICKS = 64
-MOST_WINDOW_PIXELS = 4096 * 4096
-
-
-@dataclass(frozen=True, eq=False)
-class Material:
-    """What a session is opened on; the predictor has its image set."""
-
-    image: NDArray[np.uint8]
-    window: Box
-    proposals: NDArray[np.int32] | None
-    predictor: Predictor
+from nucleate.interactive.material import Material
+from nucleate.interactive.objects import Box
+from nucleate.interactive.proposals import cut_proposals
+from nucleate.interactive.state import SessionState
 
 
-def material_for(
-    name: str,
-    image_HW3: NDArray[np.uint8],
-    window: Box | None,
-    proposals_HW: NDArray[np.int32] | None,
-    predictor: Predictor,
-) -> Material:
-    """Check that window and proposals fit the image and give the image to the predictor; no window = the whole image.
+@dataclass(frozen=True)
+class Limits:
+    """Of one session: clicks on an object, objects, log entries, and seconds without a change after which it has expired."""
 
-    Raises:
-        errors.SizeMismatch: the proposals have another size than the image.
-        errors.InvalidInput: the window is empty or reaches beyond the image.
-        errors.TooLarge: the window has more than 4096 x 4096 pixels.
-    """
-    height, width = image_HW3.shape[:2]
-    if proposals_HW is not None and proposals_HW.shape != (height, width):
-        found = f"{proposals_HW.shape[1]} x {proposals_HW.shape[0]}"
-        raise errors.SizeMismatch(f"{name} has {width} x {height} pixels, but its proposals have {found}")
-    w = window or Box(0, 0, width, height)
-    if not (w.width and w.height) or w.x + w.width > width or w.y + w.height > height:
-        raise errors.InvalidInput(
-            f"window of {w.width} x {w.height} pixels at ({w.x}, {w.y}) does not lie in {name} of {width} x {height} pixels"
-        )
-    if w.width * w.height > MOST_WINDOW_PIXELS:
-        raise errors.TooLarge(f"window of {w.width} x {w.height} pixels: annotate at most 4096 x 4096 at a time")
-    predictor.set_image(image_HW3)
-    return Material(image_HW3, w, proposals_HW, predictor)
+    clicks: int = 64
+    objects: int = 20_000
+    events: int = 20_000
+    seconds: float = 30 * 86400.0
 
 
 class Session:
-    """One session in this replica; another replica may be ahead of it."""
+    """One session in this replica; another replica may be ahead of it. Use it under its `lock`."""
 
-    def __init__(self, log: SessionLog, request: str, material: Material) -> None:
-        self.log, self.request, self.material = log, request, material
-        self.state = SessionState(material.window, material.proposals)
+    def __init__(self, log: SessionLog, request: str, material: Material, limits: Limits, state: SessionState) -> None:
+        self.log, self.request, self.material, self.limits = log, request, material, limits
+        self.state = state
         self.lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Bytes that this session holds, without its objects."""
+        return self.material.size
 
     def catch_up(self) -> None:
         """Apply what other replicas have written."""
         while event := self.log.read(self.state.sequence):
             self.state.apply(event)
 
+    def require_fresh(self) -> None:
+        """Refuse what has expired; a closed session stays readable.
+
+        Raises:
+            errors.SessionExpired: nothing has changed it for too long.
+        """
+        idle = time.time() - self.state.touched_at
+        if idle > self.limits.seconds and not self.state.closing:
+            days = idle / 86400
+            raise errors.SessionExpired(f"session {self.log.session_id} expired, idle for {days:.1f} days: open a new one")
+
+    def stands_at(self, sequence: int) -> bool:
+        """Whether the session can move on from `sequence`; False: that event has been written.
+
+        Raises:
+            errors.SessionConflict: the log is shorter than `sequence`.
+            errors.SessionExpired: nothing has changed it for too long.
+            errors.Precondition: the session is closed.
+            errors.TooLarge: its log is full.
+        """
+        if sequence >= self.state.sequence:
+            idle = time.time() - self.state.touched_at > self.limits.seconds
+            if idle or sequence > self.state.sequence:
+                self.catch_up()
+        if sequence > self.state.sequence:
+            raise errors.SessionConflict(self._moved(sequence))
+        if sequence < self.state.sequence:
+            return False
+        self.require_fresh()
+        if self.state.closing:
+            raise errors.Precondition(f"session {self.log.session_id} is closed: open a new one")
+        if sequence >= self.limits.events:
+            raise errors.TooLarge(f"session {self.log.session_id} has {sequence} changes, the most there may be: close it")
+        return True
+
     def change(self, sequence: int, kind: str, arguments: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]) -> Event:
         """Write event `sequence`; the same call again gets the event that it wrote the first time.
 
         Raises:
             errors.SessionConflict: another call has written that event, or the log is shorter than `sequence`.
-            errors.Precondition: the session is closed.
+            And what `stands_at` and `compute` raise; nothing is written then.
         """
-        if sequence > self.state.sequence:
-            self.catch_up()
-        if sequence > self.state.sequence:
-            raise errors.SessionConflict(self._moved(sequence))
-        if sequence < self.state.sequence:
+        if not self.stands_at(sequence):
             return self._written(sequence, kind, arguments)
-        if self.state.closing:
-            raise errors.Precondition(f"session {self.log.session_id} is closed: open a new one")
         event = Event(kind, arguments, compute())
         if not self.log.append(sequence, event):
             self.catch_up()
@@ -109,28 +112,36 @@ class Session:
         return f"session {self.log.session_id} is at sequence {at}, the call says {sequence}: read the session and try again"
 
 
-def predict_click(session: Session, click: Click) -> Mapping[str, Any]:
-    """Check a click and run the network on it."""
-    state, w = session.state, session.state.window
-    if not w.holds(click.x, click.y):
-        raise errors.InvalidInput(
-            f"click ({click.x}, {click.y}) is outside the window of {w.width} x {w.height} pixels at ({w.x}, {w.y})"
-        )
-    if click.positive and (owner := state.owner(click.x, click.y)):
-        raise errors.InvalidInput(
-            f"click ({click.x}, {click.y}) lies on object {owner}, which is finished: select it to correct it, or delete it"
-        )
-    steps = state.work.steps if state.work else []
-    if len(steps) >= MOST_CLICKS:
+def opening_state(
+    name: str, image_HW3: NDArray[np.uint8], window: Box, proposals_HW: NDArray[np.int32] | None, limits: Limits
+) -> SessionState:
+    """State of a new session, started with the proposals.
+
+    Raises:
+        errors.SizeMismatch: the proposals have another size than the image.
+        errors.TooLarge: more proposals than a session may have objects.
+    """
+    if proposals_HW is None:
+        return SessionState(window)
+    require_same_size(name, image_HW3, proposals_HW)
+    masks = list(cut_proposals(proposals_HW, window))
+    require_room(limits, 0, len(masks))
+    return SessionState(window, masks)
+
+
+def require_same_size(name: str, image_HW3: NDArray[np.uint8], proposals_HW: NDArray[np.int32]) -> None:
+    """Refuse proposals of another size than the image, which is called `name`."""
+    (height, width), found = image_HW3.shape[:2], proposals_HW.shape
+    if found != (height, width):
+        raise errors.SizeMismatch(f"{name} has {width} x {height} pixels, but its proposals have {found[1]} x {found[0]}")
+
+
+def require_room(limits: Limits, present: int, more: int) -> None:
+    """Refuse objects beyond the limit."""
+    if present + more > limits.objects:
         raise errors.TooLarge(
-            f"object {state.next_object_id} has {MOST_CLICKS} clicks, the most there may be: accept or delete it"
+            f"{present} objects and {more} more: a session takes at most {limits.objects}, open one on a smaller window"
         )
-    start = time.perf_counter()
-    clicks = [step.click for step in steps] + [click]
-    previous = state.work.mask if state.work else None
-    delta = steps[-1].delta if steps else None
-    prediction = session.material.predictor.predict(clicks, previous, delta, state.blocked())
-    return click_outcome(state.next_object_id, prediction, 1000 * (time.perf_counter() - start))
 
 
 def require_idle(state: SessionState) -> None:

@@ -2,47 +2,63 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.interactive import events
+from nucleate.interactive import batches, events
+from nucleate.interactive.clicking import already_made, predict_click
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.events import Event, EventStore, SessionLog
-from nucleate.interactive.session import Material, Session, object_mask, predict_click, require_idle
-from nucleate.interactive.state import mask_to_json
+from nucleate.interactive.gate import Cancelled, Gate
+from nucleate.interactive.history import Transition
+from nucleate.interactive.live import LiveSessions
+from nucleate.interactive.material import Material, Opener
+from nucleate.interactive.objects import Box
+from nucleate.interactive.outcomes import change_outcome, click_to_json, mask_to_json
+from nucleate.interactive.session import Limits, Session, object_mask, require_idle
 
-# From the text of an open request to what it names, so that any replica can take a session up.
-Opener = Callable[[str], Material]
-# Stores the window's pixels and its instance map; the text is what CloseSession answers with.
-Publisher = Callable[[NDArray[np.uint8], NDArray[np.int32], str], str]
+# Gives a map to propose from and the window as it lies in the map.
+Source = Callable[[Material], tuple[NDArray[np.int32], Box]]
+
+
+def never() -> bool:
+    """For calls that nobody cancels."""
+    return False
+
+
+@dataclass(frozen=True, eq=False)
+class Clicked:
+    """What came of a click, the milliseconds that the log took, and the session's sequence after it."""
+
+    outcome: Mapping[str, Any]
+    storing: float
+    sequence: int
 
 
 class Sessions:
     """All sessions of one replica. The latest few stay in memory; any other is rebuilt from its log."""
 
-    def __init__(self, store: EventStore, opener: Opener, publisher: Publisher, most_live: int = 16) -> None:
-        self._store, self._opener, self._publisher, self._most_live = store, opener, publisher, most_live
-        self._live: OrderedDict[str, Session] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, store: EventStore, opener: Opener, gate: Gate, live: LiveSessions, limits: Limits) -> None:
+        self._store, self._opener, self._gate, self._live, self._limits = store, opener, gate, live, limits
 
-    def open(self, session_id: str, request: str) -> Session:
+    def open(self, session_id: str, request: str, cancelled: Cancelled = never) -> Session:
         """Start a session, or go on with it when it was opened with the same request.
 
         Raises:
-            errors.Conflict: it was opened with another image, model, window or proposals.
+            errors.Conflict: it was opened with another image, model, window, refinement or proposals.
         """
         log = SessionLog(self._store, session_id)
         if log.read(0) is None:
-            material = self._opener(request)
-            if log.append(0, Event(events.OPEN, {"request": request}, {})):
-                self._keep(Session(log, request, material))
+            resolved = self._opener.resolve(request)
+            session = self._build(log, request, resolved, cancelled)
+            if log.append(0, Event(events.OPEN, {"request": request, "resolved": resolved}, {})):
+                self._live.get(session_id, lambda: session)
         session = self.get(session_id)
         if session.request != request:
             raise errors.Conflict(f"session {session_id} was opened on another image, model or window: choose another id")
@@ -53,60 +69,95 @@ class Sessions:
 
         Raises:
             errors.NotFound: it was never opened.
+            errors.SessionExpired: nothing has changed it for too long.
         """
         session = self._find(session_id)
         with session.lock:
             session.catch_up()
+            session.require_fresh()
         return session
 
     def _find(self, session_id: str) -> Session:
-        with self._lock:
-            if session := self._live.get(session_id):
-                self._live.move_to_end(session_id)
-                return session
-        log = SessionLog(self._store, session_id)
-        opening = log.read(0)
-        if opening is None:
-            raise errors.NotFound(f"there is no session {session_id}: open it first")
-        request = str(opening.arguments["request"])
-        return self._keep(Session(log, request, self._opener(request)))
+        def build() -> Session:
+            log = SessionLog(self._store, session_id)
+            opening = log.read(0)
+            if opening is None:
+                raise errors.NotFound(f"there is no session {session_id}: open it first")
+            request = str(opening.arguments["request"])
+            session = self._build(log, request, str(opening.arguments.get("resolved", request)), never)
+            session.catch_up()
+            return session
 
-    def _keep(self, session: Session) -> Session:
-        with self._lock:
-            kept = self._live.setdefault(session.log.session_id, session)
-            while len(self._live) > self._most_live:
-                self._live.popitem(last=False)
-            return kept
+        return self._live.find(session_id) or self._live.get(session_id, build)
 
-    def click(self, session_id: str, sequence: int, click: Click) -> Event:
-        """Add a click to the object in work, or start an object with it.
+    def _build(self, log: SessionLog, request: str, resolved: str, cancelled: Cancelled) -> Session:
+        with self._gate.turn(cancelled):
+            material, state = self._opener.open(resolved)
+        return Session(log, request, material, self._limits, state)
 
-        Raises:
-            errors.InvalidInput: outside the window, on another finished object, or a first click that is negative.
-            errors.TooLarge: the object has 64 clicks.
-        """
+    def click(
+        self, session_id: str, sequence: int, click: Click, cancelled: Cancelled = never, *, probability: bool = False
+    ) -> Clicked:
+        """Add a click to the object in work, or start an object with it; see `predict_click` for what is refused."""
+        session, done = self._find(session_id), 0.0
+
+        def compute() -> Mapping[str, Any]:
+            nonlocal done
+            outcome = predict_click(session, click, self._gate, cancelled, probability=probability)
+            done = time.perf_counter()
+            return outcome
+
+        with session.lock:
+            if session.stands_at(sequence) and (answer := already_made(session.state, click)):
+                return Clicked(answer, 0.0, sequence)
+            event = session.change(sequence, events.CLICK, click_to_json(click), compute)
+        return Clicked(event.outcome, 1000 * (time.perf_counter() - done) if done else 0.0, sequence + 1)
+
+    def click_many(self, session_id: str, sequence: int, clicks: Sequence[Click], cancelled: Cancelled = never) -> Event:
+        """Make an object of each click; see `batches.predict_many` for what is refused."""
+        session = self._find(session_id)
+        arguments = {"clicks": [[click.x, click.y, click.positive] for click in clicks]}
+        with session.lock:
+            return session.change(
+                sequence,
+                events.CLICK_MANY,
+                arguments,
+                lambda: batches.predict_many(session, clicks, self._gate, cancelled),
+            )
+
+    def propose(self, session_id: str, sequence: int, arguments: Mapping[str, Any], source: Source) -> Event:
+        """Add the objects of a map that do not lie mostly on those present; `arguments` names the map in the log."""
         session = self._find(session_id)
 
         def compute() -> Mapping[str, Any]:
-            return predict_click(session, click)
+            require_idle(session.state)
+            with self._gate.turn():
+                return batches.propose(session, *source(session.material))
 
-        arguments = {"x": click.x, "y": click.y, "positive": click.positive}
         with session.lock:
-            return session.change(sequence, events.CLICK, arguments, compute)
+            return session.change(sequence, events.PROPOSE, arguments, compute)
 
     def undo(self, session_id: str, sequence: int) -> Event:
-        """Take back the last click of the object in work."""
+        """Take back the last call that changed the session; clicks spent stay spent."""
         session = self._find(session_id)
-
-        def compute() -> Mapping[str, Any]:
-            work = session.state.work
-            if work is None or not work.steps:
-                raise errors.Precondition("there is no click to take back: no object is in work, or it has no clicks yet")
-            left = work.steps[-2].mask if len(work.steps) > 1 else work.original
-            return {"mask": mask_to_json(left)}
-
         with session.lock:
-            return session.change(sequence, events.UNDO, {}, compute)
+            return session.change(
+                sequence,
+                events.UNDO,
+                {},
+                lambda: _described(session, session.state.history.last, "there is nothing to undo: make a click first"),
+            )
+
+    def redo(self, session_id: str, sequence: int) -> Event:
+        """Bring back what the last undo took back, as long as nothing new has happened."""
+        session = self._find(session_id)
+        with session.lock:
+            return session.change(
+                sequence,
+                events.REDO,
+                {},
+                lambda: _described(session, session.state.history.next, "there is nothing to redo: undo something first"),
+            )
 
     def select(self, session_id: str, sequence: int, object_id: int) -> Event:
         """Take a finished object or a proposal back into work."""
@@ -153,7 +204,8 @@ class Sessions:
         with session.lock:
             while session.state.closing is None:
                 require_idle(session.state)
-                event = Event(events.CLOSE, {}, self._result(session))
+                with self._gate.turn():
+                    event = Event(events.CLOSE, {}, self._result(session))
                 if session.log.append(session.state.sequence, event):
                     session.state.apply(event)
                 else:
@@ -166,8 +218,14 @@ class Sessions:
         present, contiguous = np.unique(np.append(0, state.canvas_HW), return_inverse=True)
         instances_HW = contiguous[1:].reshape(state.canvas_HW.shape).astype(np.int32)
         return {
-            "result": self._publisher(pixels, instances_HW, session.request),
+            "result": self._opener.publish(pixels, instances_HW, session.request),
             "clicks": state.clicks_spent,
             "nuclei": len(present) - 1,
             "seconds": max(time.time() - state.opened_at, 0.0),
         }
+
+
+def _described(session: Session, transition: Transition | None, nothing: str) -> Mapping[str, Any]:
+    if transition is None:
+        raise errors.Precondition(nothing)
+    return {"change": change_outcome(transition, session.state.objects)}

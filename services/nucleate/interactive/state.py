@@ -2,147 +2,53 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from nucleate.interactive import events
-from nucleate.interactive.clicks import Click, Mask
+from nucleate.interactive.clicks import Mask
 from nucleate.interactive.events import Event
+from nucleate.interactive.history import History, Transition
 from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.predictor import Blocked, Prediction
-
-SLIVER = 10  # px: a proposal with less than this inside the window is not taken, unless it lies inside completely
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in image pixels."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def holds(self, x: int, y: int) -> bool:
-        """Whether the pixel lies in it."""
-        return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One click with the mask after it and the scale and bias changes behind that mask."""
-
-    click: Click
-    mask: ObjectMask
-    delta: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Accepted:
-    """A finished object, or a proposal nobody has touched (`clicks` = 0)."""
-
-    mask: ObjectMask
-    clicks: int
-
-
-@dataclass(eq=False)
-class Work:
-    """The object in work; `original` is what it was when it was selected, empty for a new one."""
-
-    object_id: int
-    original: ObjectMask
-    original_clicks: int
-    steps: list[Step] = field(default_factory=list)
-
-    @property
-    def mask(self) -> ObjectMask:
-        """The mask as it stands."""
-        return self.steps[-1].mask if self.steps else self.original
-
-
-def mask_to_json(mask: ObjectMask) -> dict[str, Any]:
-    """Box and runs."""
-    height, width = mask.bits.shape
-    return {"x": mask.x, "y": mask.y, "width": width, "height": height, "runs": mask.runs()}
-
-
-def click_outcome(object_id: int, prediction: Prediction, milliseconds: float) -> dict[str, Any]:
-    """Outcome of a click event."""
-    return {
-        "object_id": object_id,
-        "mask": mask_to_json(prediction.mask),
-        "confidence": prediction.confidence,
-        "clicks_obeyed": prediction.clicks_obeyed,
-        "evaluations": prediction.evaluations,
-        "milliseconds": milliseconds,
-        "delta": base64.b64encode(prediction.delta.astype("<f4").tobytes()).decode(),
-    }
+from nucleate.interactive.objects import Accepted, Box, Work
+from nucleate.interactive.outcomes import step_of
+from nucleate.interactive.prediction import Blocked
 
 
 class SessionState:
-    """The state after `sequence` events; `apply` is the only way it changes, in the live session and in a replay alike."""
+    """The state after `sequence` events; `apply` is the only way it changes, in the live session and in a replay alike.
 
-    def __init__(self, window: Box, proposals_HW: NDArray[np.int32] | None) -> None:
-        """`proposals_HW` is a map of the whole image: nuclei are cut to the window, slivers under 10 px left out.
+    Finished objects are disjoint, and `canvas_HW` is their map of the window. Ids are given once: an undo does not free them.
+    """
 
-        A nucleus cut by the window's edge stays an object, as its pixels in the accepted map would be wrong background.
-        """
+    def __init__(self, window: Box, proposals: Iterable[ObjectMask] = ()) -> None:
         self.window = window
         self.objects: dict[int, Accepted] = {}
         self.canvas_HW = np.zeros((window.height, window.width), np.int32)
         self.work: Work | None = None
+        self.history = History()
         self.sequence = 0
-        self.opened_at = 0.0
+        self.opened_at = self.touched_at = 0.0
         self.clicks_spent = 0
         self.closing: Event | None = None
-        self._next_id = 1
-        if proposals_HW is not None:
-            self._take_proposals(proposals_HW)
-
-    def _take_proposals(self, proposals_HW: NDArray[np.int32]) -> None:
-        w = self.window
-        seen_HW = proposals_HW[w.y : w.y + w.height, w.x : w.x + w.width]
-        whole_areas = np.bincount(proposals_HW.ravel())
-        for label, box in enumerate(ndimage.find_objects(seen_HW), 1):
-            if box is None:
-                continue
-            mask_HW = seen_HW[box] == label
-            area = int(np.count_nonzero(mask_HW))
-            if area >= min(SLIVER, int(whole_areas[label])):
-                mask = ObjectMask.cut(mask_HW, w.x + box[1].start, w.y + box[0].start)
-                self._put(self._next_id, Accepted(mask, 0))
-                self._next_id += 1
-
-    def _put(self, object_id: int, accepted: Accepted) -> None:
-        self._erase(object_id)
-        self.objects[object_id] = accepted
-        w = self.window
-        self.canvas_HW[accepted.mask.within(w.x, w.y, w.width, w.height)] = object_id
-
-    def _erase(self, object_id: int) -> None:
-        old = self.objects.pop(object_id, None)
-        if old is not None:
-            self.canvas_HW[self.canvas_HW == object_id] = 0
+        self.free_id = 1
+        self._move(Transition(None, None, {}, {n: Accepted(mask, 0) for n, mask in enumerate(proposals, 1)}))
 
     @property
     def next_object_id(self) -> int:
         """Id of the object in work, or the one that the next click starts."""
-        return self.work.object_id if self.work else self._next_id
+        return self.work.object_id if self.work else self.free_id
 
     def owner(self, x: int, y: int) -> int:
-        """Finished object at an image pixel, other than the one in work; 0 = none."""
-        owner = int(self.canvas_HW[y - self.window.y, x - self.window.x])
-        return 0 if self.work and owner == self.work.object_id else owner
+        """Finished object at an image pixel, the one in work as it was when it was selected; 0 = none."""
+        return int(self.canvas_HW[y - self.window.y, x - self.window.x])
 
-    def blocked(self) -> Blocked:
-        """Where the object in work may not go: beyond the window and onto other finished objects."""
-        w, own = self.window, self.next_object_id
+    def blocked(self, own: int = 0) -> Blocked:
+        """Where an object may not go: beyond the window and onto finished objects other than `own`, as they are when asked."""
+        w = self.window
 
         def blocked(x: int, y: int, width: int, height: int) -> Mask:
             taken_HW = np.ones((height, width), bool)
@@ -162,45 +68,72 @@ class SessionState:
         match event.kind:
             case events.OPEN:
                 self.opened_at = event.time
-            case events.CLICK:
-                self._click(event.arguments, event.outcome)
             case events.UNDO:
-                self._undo()
-            case events.SELECT:
-                self._select(int(event.arguments["object_id"]))
-            case events.DELETE:
-                self._delete(int(event.arguments["object_id"]))
-            case events.ACCEPT:
-                self._accept()
-            case _:
+                self._move(self.history.back())
+            case events.REDO:
+                self._move(self.history.forth())
+            case events.CLOSE:
                 self.closing = event
+            case _:
+                transition = self._transition(event)
+                if transition.touched:
+                    self.history.add(transition)
+                self._move(transition)
         self.sequence += 1
+        self.touched_at = event.time
 
-    def _click(self, arguments: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
-        if self.work is None:
-            self.work = Work(self._next_id, ObjectMask.empty(), 0)
-            self._next_id += 1
-        delta = np.frombuffer(base64.b64decode(outcome["delta"]), "<f4").astype(np.float32)
-        self.work.steps.append(Step(Click(**arguments), ObjectMask.from_runs(**outcome["mask"]), delta))
+    def _move(self, transition: Transition) -> None:
+        for object_id, accepted in transition.after.items():
+            old = self.objects.pop(object_id, None)
+            if old is not None:
+                self._paint(old.mask, 0)
+            if accepted is not None:
+                self.objects[object_id] = accepted
+                self._paint(accepted.mask, object_id)
+        self.work = transition.work_after
+        self.free_id = max(self.free_id, 1 + max(transition.touched, default=0))
+
+    def _paint(self, mask: ObjectMask, value: int) -> None:
+        """Set the mask's pixels on the canvas; masks of finished objects lie in the window."""
+        height, width = mask.bits.shape
+        left, top = mask.x - self.window.x, mask.y - self.window.y
+        self.canvas_HW[top : top + height, left : left + width][mask.bits] = value
+
+    def _transition(self, event: Event) -> Transition:
+        match event.kind:
+            case events.CLICK:
+                return self._click(event.arguments, event.outcome)
+            case events.SELECT:
+                object_id = int(event.arguments["object_id"])
+                found = self.objects[object_id]
+                return Transition(self.work, Work(object_id, found.mask, found.clicks))
+            case events.DELETE:
+                return self._delete(int(event.arguments["object_id"]))
+            case events.ACCEPT:
+                return self._accept()
+            case _:
+                return self._add(event.outcome["objects"])
+
+    def _click(self, arguments: Mapping[str, Any], outcome: Mapping[str, Any]) -> Transition:
+        work = self.work or Work(self.free_id, ObjectMask.empty(), 0)
         self.clicks_spent += 1
+        return Transition(self.work, replace(work, steps=(*work.steps, step_of(arguments, outcome))))
 
-    def _undo(self) -> None:
-        assert self.work is not None
-        self.work.steps.pop()
-        if not self.work.steps and self.work.object_id not in self.objects:
-            self.work = None
-
-    def _select(self, object_id: int) -> None:
-        found = self.objects[object_id]
-        self.work = Work(object_id, found.mask, found.clicks)
-
-    def _delete(self, object_id: int) -> None:
-        if self.work and self.work.object_id == object_id:
-            self.work = None
-        self._erase(object_id)
+    def _delete(self, object_id: int) -> Transition:
+        gone = self.work and self.work.object_id == object_id
         self.clicks_spent += 1
+        before = {object_id: found} if (found := self.objects.get(object_id)) else {}
+        return Transition(self.work, None if gone else self.work, before, dict.fromkeys(before))
 
-    def _accept(self) -> None:
+    def _accept(self) -> Transition:
         assert self.work is not None
-        self._put(self.work.object_id, Accepted(self.work.mask, self.work.original_clicks + len(self.work.steps)))
-        self.work = None
+        object_id = self.work.object_id
+        after = {object_id: Accepted(self.work.mask, self.work.clicks)}
+        return Transition(self.work, None, {object_id: self.objects.get(object_id)}, after)
+
+    def _add(self, found: Iterable[Mapping[str, Any]]) -> Transition:
+        """Finished objects of a batch of clicks, which count, or of proposals, which do not; refused ones have id 0."""
+        taken = [each for each in found if each["object_id"]]
+        after = {each["object_id"]: Accepted(ObjectMask.from_runs(**each["mask"]), each["clicks"]) for each in taken}
+        self.clicks_spent += sum(accepted.clicks for accepted in after.values())
+        return Transition(self.work, None, dict.fromkeys(after), after)

@@ -82,7 +82,7 @@ def start_server(name: str, register: Register, settings: ServiceSettings) -> Ru
     store = open_store(settings.store, settings)
     jobs = JobRunner(store, name, metrics.job_event)
     metrics.watch_running(jobs.running)
-    context = ServiceContext(name, settings, store, Blobs(store), jobs)
+    context = ServiceContext(name, settings, store, Blobs(store), jobs, metrics.registry)
     registrar = Registrar(server)
     register(cast("grpc.Server", registrar), context)
     jobs_pb2_grpc.add_JobsServiceServicer_to_server(JobsServicer(jobs), registrar)
