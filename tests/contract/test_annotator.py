@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import call, connect, follow
 from nucleate.runtime.server import start_server
 from nucleate.v1 import annotator_pb2 as pb
-from nucleate.v1 import annotator_pb2_grpc, interactive_pb2, interactive_pb2_grpc
+from nucleate.v1 import annotator_pb2_grpc, interactive_pb2, interactive_pb2_grpc, jobs_pb2_grpc
 from nucleate.v1 import common_pb2 as common
 
 SIZE = 128
@@ -69,26 +70,48 @@ def a_model(blobs: Blobs) -> common.Model:
     return common.Model(kind="interactive", card=blobs.put(card, "application/json"), files=files)
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    plain = {"store": Path(tmp_path_factory.mktemp("store")).as_uri(), "threads": 1, "log_level": "error", "drain_seconds": 1}
+@dataclass
+class Servers:
+    """An annotator and the interactive service it clicks through."""
+
+    annotator: annotator_pb2_grpc.AnnotatorServiceStub
+    interactive: interactive_pb2_grpc.InteractiveServiceStub
+    jobs: jobs_pb2_grpc.JobsServiceStub
+    blobs: Blobs
+
+
+@contextmanager
+def two_servers(store: Path) -> Iterator[Servers]:
+    """Start both over one store, and stop them."""
+    plain = {"store": store.as_uri(), "threads": 1, "log_level": "error", "drain_seconds": 1}
     clicking = start_server("interactive", interactive.register, InteractiveSettings(device="cpu", **plain))
     settings = AnnotatorSettings(endpoint_interactive=clicking.endpoint, **plain)
     robot = start_server("annotator", annotator.register, settings)
-    blobs = robot.context.blobs
-    rgb, instances = draw_nuclei(SIZE, 8, 4)
     with connect(robot.endpoint) as to_robot, connect(clicking.endpoint) as to_clicking:
-        yield Bench(
+        yield Servers(
             annotator_pb2_grpc.AnnotatorServiceStub(to_robot),
             interactive_pb2_grpc.InteractiveServiceStub(to_clicking),
+            jobs_pb2_grpc.JobsServiceStub(to_robot),
+            robot.context.blobs,
+        )
+    robot.stop()
+    clicking.stop()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    rgb, instances = draw_nuclei(SIZE, 8, 4)
+    with two_servers(tmp_path_factory.mktemp("store")) as servers:
+        blobs = servers.blobs
+        yield Bench(
+            servers.annotator,
+            servers.interactive,
             blobs,
             a_model(blobs),
             common.Image(id="slide", data=blobs.put(encode_png(rgb), "image/png")),
             blobs.put(encode_instances(instances)[0], "image/png", sealed=True),
             instances,
         )
-    robot.stop()
-    clicking.stop()
 
 
 def nuclei_inside(instances: np.ndarray) -> int:

@@ -19,7 +19,7 @@ PAIRS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=3, max_side=9).flatmap
 
 
 def slow_next_click(nucleus, mask, clicked):
-    """The rule as it is written: distance to the nearest pixel outside the region, or outside the frame; first deepest pixel."""
+    """The rule as it is written: distance to the nearest pixel outside the region or the frame; the first deepest pixel."""
 
     def deepest(region):
         best = (0.0, None)

@@ -101,7 +101,7 @@ def test_measurements_that_cannot_be_compared_are_refused(tmp_path):
         differences(ten, {("other", 1): {"iou": [0.5]}})
     for text in ("", "no json", '{"image": "a"}'):
         (tmp_path / "bad").write_text(text)
-        with pytest.raises(InvalidInput, match="rows.jsonl"):
+        with pytest.raises(InvalidInput, match="`bench clicks --out`"):
             read_rows(tmp_path / "bad")
-    with pytest.raises(InvalidInput, match="rows.jsonl"):
+    with pytest.raises(InvalidInput, match="`bench clicks --out`"):
         read_rows(tmp_path / "none")
