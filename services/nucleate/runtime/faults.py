@@ -85,17 +85,21 @@ def rpc_error_to_domain(error: grpc.RpcError) -> errors.NucleateError:
     """Return the domain error a server's status stands for, of the class it was raised with where that is known."""
     if not isinstance(error, (grpc.Call, grpc.aio.AioRpcError)):
         return errors.NucleateError(str(error) or "the service failed")
-    code, details = error.code(), error.details() or ""
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(metadata)
-    named = error_named(trailing.get(ERROR_KEY, ""), details)
-    if isinstance(named, errors.Overloaded) and str(trailing.get(RETRY_KEY, "")).isdecimal():
-        named.retry_after = int(trailing[RETRY_KEY]) / 1000
-    return named or status_to_domain(code, details)
+    after = str(trailing.get(RETRY_KEY, ""))
+    return told(error.code(), error.details() or "", str(trailing.get(ERROR_KEY, "")), int(after) if after.isdecimal() else 0)
 
 
-def status_to_domain(code: grpc.StatusCode, details: str) -> errors.NucleateError:
-    """Return the domain error of a status that says no more than code and details."""
+def told(code: grpc.StatusCode, message: str, name: str = "", retry_after_ms: int = 0) -> errors.NucleateError:
+    """Return the domain error for what a server tells: its class by `name`, or else by the code."""
+    error = (error_named(name, message) if name else None) or _unnamed(code, message)
+    if isinstance(error, errors.Overloaded) and retry_after_ms:
+        error.retry_after = retry_after_ms / 1000
+    return error
+
+
+def _unnamed(code: grpc.StatusCode, details: str) -> errors.NucleateError:
     if code is Code.UNAVAILABLE:
         if fault := next((words for sign, words in _HANDSHAKES.items() if sign in details), ""):
             return errors.Precondition(f"the service was found, but {fault}")

@@ -75,6 +75,9 @@ class Boundary(grpc.ServerInterceptor):  # type: ignore[type-arg] # generic in i
             if aborted:  # by the servicer itself
                 code = aborted
                 raise
+            if type(error) is grpc.RpcError:  # so ends the reading of a stream whose caller has gone
+                code = grpc.StatusCode.CANCELLED
+                raise
             code, message = status_of(error)
             call.context.set_trailing_metadata(trailing_of(error))
             call.context.abort(code, message)
