@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 from torch import Tensor, nn
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
@@ -27,6 +32,13 @@ class Residual(nn.Module):
         """Keep height and width."""
         y_BCHW: Tensor = self.activation(self.shortcut(x_BCHW) + self.residual(x_BCHW))
         return y_BCHW
+
+
+def sharing_copy(module: Part) -> Part:
+    """A copy that shares every weight, but whose direct parts can be replaced without touching the original."""
+    copied = copy.copy(module)
+    vars(copied)["_modules"] = dict(vars(module)["_modules"])
+    return copied
 
 
 def basic_block(channels: int) -> Residual:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nucleate.interactive.architectures import Architecture
+from nucleate.interactive.diversity import Proposals
 from nucleate.interactive.hrnet import HRNet
-from nucleate.interactive.layers import conv_bn
+from nucleate.interactive.layers import conv_bn, sharing_copy
 from nucleate.interactive.ocr import ObjectContextHead
 from nucleate.pathology.appearance import PLANES
 
@@ -69,6 +72,10 @@ class Encoder(nn.Module):
         return torch.cat([self.backbone(mixed_B3HW), self.segmentation(fused_mask_B3HW)], 1)
 
 
+def _full_size(logits_BMHW: Tensor) -> Tensor:
+    return F.interpolate(logits_BMHW, scale_factor=float(STRIDE), mode="bilinear", align_corners=False)
+
+
 class InteractiveNetwork(nn.Module):
     """Encoder, scale and bias, head."""
 
@@ -76,16 +83,26 @@ class InteractiveNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.head = ObjectContextHead(config.features, config.context)
+        self.head = ObjectContextHead(config.features, config.context, config.masks)
 
-    def decode(
-        self, features_BCHW: Tensor, scale_C: Tensor | None = None, bias_C: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def decode(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Head on s * F(x) + b; full-resolution nucleus logits B x 1 x H x W and the auxiliary logits at stride 4."""
-        if scale_C is not None and bias_C is not None:
-            features_BCHW = features_BCHW * scale_C[None, :, None, None] + bias_C[None, :, None, None]
         logits_B1HW, auxiliary_BKHW = self.head(features_BCHW)
-        return F.interpolate(logits_B1HW, scale_factor=float(STRIDE), mode="bilinear", align_corners=False), auxiliary_BKHW
+        return _full_size(logits_B1HW), auxiliary_BKHW
+
+    def propose(self, image_BPHW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> Proposals:
+        """Every mask at full resolution, for training; see `Encoder.forward`."""
+        proposals = self.head.propose(self.encoder(image_BPHW, clicks_B2HW, previous_B1HW))
+        return replace(proposals, logits=_full_size(proposals.logits))
+
+    def settled(self, features_1CHW: Tensor) -> InteractiveNetwork:
+        """The network of the one mask that is selected for these features: an optimization must not change its object."""
+        head = self.head.settled(features_1CHW)
+        if head is self.head:
+            return self
+        network = sharing_copy(self)
+        network.head = head
+        return network
 
     def forward(self, image_BPHW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of one forward pass without refinement; see `Encoder.forward` and `decode`."""

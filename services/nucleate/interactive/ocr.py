@@ -5,15 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nucleate.interactive.layers import conv_bn
+from nucleate.interactive.diversity import Proposals, SelectionNetwork
+from nucleate.interactive.layers import conv_bn, sharing_copy
 
 CLASSES = 2
 
 
 class ObjectContextHead(nn.Module):
-    """Reads s * F(x) + b: rough class maps -> class vectors -> every pixel attends to both -> one logit per pixel."""
+    """Reads s * F(x) + b: rough class maps -> class vectors -> every pixel attends to both -> one logit per pixel and mask.
 
-    def __init__(self, inputs: int, context: int) -> None:
+    With more than one mask, `selection` picks one of them for each item of the batch.
+    """
+
+    def __init__(self, inputs: int, context: int, masks: int = 1) -> None:
         super().__init__()
         self.scale = context**-0.5
         self.auxiliary = nn.Sequential(conv_bn(inputs, 2 * context, 1), nn.Conv2d(2 * context, CLASSES, 1))
@@ -23,13 +27,36 @@ class ObjectContextHead(nn.Module):
         self.value = nn.Sequential(nn.Linear(2 * context, context), nn.ReLU())
         self.restore = conv_bn(context, 2 * context, 1)
         self.mix = conv_bn(4 * context, 2 * context, 1)
-        self.classify = nn.Conv2d(2 * context, 1, 1)
+        self.classify = nn.Conv2d(2 * context, masks, 1)
+        self.selection = SelectionNetwork(2 * context, masks) if masks > 1 else None
 
     def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits B x 1 x h x w (nucleus) and auxiliary logits B x 2 x h x w (nucleus, background)."""
+        proposals = self.propose(features_BCHW)
+        return proposals.selected(), proposals.auxiliary
+
+    def propose(self, features_BCHW: Tensor) -> Proposals:
+        """Every mask at stride 4, before one is selected."""
         auxiliary_BKHW, pixels_BDHW = self.auxiliary(features_BCHW), self.pixels(features_BCHW)
         mixed_BDHW = self.describe(pixels_BDHW, self.objects(auxiliary_BKHW, pixels_BDHW))
-        return self.classify(mixed_BDHW), auxiliary_BKHW
+        logits_BMHW = self.classify(mixed_BDHW)
+        if self.selection is None:
+            return Proposals(logits_BMHW, auxiliary_BKHW, logits_BMHW.new_zeros(len(logits_BMHW), 1))
+        return Proposals(logits_BMHW, auxiliary_BKHW, self.selection(mixed_BDHW, logits_BMHW))
+
+    def settled(self, features_1CHW: Tensor) -> ObjectContextHead:
+        """The head of the one mask that is selected for these features; shares all weights, and selects no more."""
+        if self.selection is None:
+            return self
+        with torch.no_grad():
+            mask = int(self.propose(features_1CHW).scores.argmax())
+        assert self.classify.bias is not None
+        head = sharing_copy(self)
+        head.classify = nn.Conv2d(self.classify.in_channels, 1, 1, device="meta")
+        head.classify.weight = nn.Parameter(self.classify.weight[mask : mask + 1], requires_grad=False)
+        head.classify.bias = nn.Parameter(self.classify.bias[mask : mask + 1], requires_grad=False)
+        head.selection = None
+        return head
 
     def objects(self, auxiliary_BKHW: Tensor, pixels_BDHW: Tensor) -> Tensor:
         """Class vectors B x K x D: mean of the pixel features, weighted by where the rough map sees the class."""

@@ -157,7 +157,7 @@ def test_finite_weights_whose_answer_is_not_are_refused():
         load_network(network.config, save(tensors))
 
 
-@pytest.mark.parametrize("other", [ARCHITECTURES["cpu"], ARCHITECTURES["w18s"]])
+@pytest.mark.parametrize("other", [ARCHITECTURES["cpu"], ARCHITECTURES["w18s"], ARCHITECTURES["tiny"].with_masks(3)])
 def test_weights_of_another_architecture_are_refused(other):
     with pytest.raises(errors.InvalidModel, match="does not fit the architecture"):
         load_network(other, pack_weights(fresh("tiny")))

@@ -42,7 +42,7 @@ def refine(
         errors.Cancelled: `cancelled` said so.
         errors.InvalidInput: BRS or RGB-BRS without `inputs`.
     """
-    options = options or RefinementOptions()
+    options, network = options or RefinementOptions(), network.settled(features_1CHW)
     height, width = STRIDE * features_1CHW.shape[2], STRIDE * features_1CHW.shape[3]
     asked = _asked(options.method, clicks, height, width, features_1CHW.device)
     place = place_for(options.method, network, features_1CHW, inputs)
