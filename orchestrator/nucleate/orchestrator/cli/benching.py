@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nucleate.client.intake import Pair, images_in, masks_in, paired
+from nucleate.client.intake import Pair, SourceFile, images_in, masks_in, paired
 from nucleate.client.models import CARD, URI, check_model, load_model
 from nucleate.client.output import output_folder
 from nucleate.client.upload import upload_images, upload_labelled, upload_masks
@@ -63,10 +64,17 @@ class Setting:
         if self.proposals != "classical" and not self.patches:
             raise InvalidInput("--proposals is for --patches: say how many patches")
         check_model(self.model, "interactive")
-        pairs = paired(images_in(self.images, "--images"), masks_in(self.masks, "--masks"), self.masks)
-        if self.proposals != "classical" and self._from_model():
-            check_model(self.proposals, "hovernet")
-        return pairs
+        files = images_in(self.images, "--images")
+        if self.proposals != "classical":
+            if self._from_model():
+                check_model(self.proposals, "hovernet")
+            else:
+                self._proposed_maps(files)
+        return paired(files, masks_in(self.masks, "--masks"), self.masks)
+
+    def _proposed_maps(self, files: Sequence[SourceFile]) -> list[Pair]:
+        folder = Path(self.proposals)
+        return paired(files, masks_in(folder, "--proposals"), folder)
 
     def _from_model(self) -> bool:
         return self.proposals.startswith(URI) or (Path(self.proposals) / CARD).exists()
@@ -81,8 +89,7 @@ class Setting:
             return []
         files = [image for image, _ in pairs]
         if not self._from_model():
-            folder = Path(self.proposals)
-            found = paired(files, masks_in(folder, "--proposals"), folder)
+            found = self._proposed_maps(files)
             maps = upload_masks(session.blobs, [each for _, each in found], sealed=False)
             return [maps[each.id] for _, each in found]
         remote = session.remote("hovernet")
