@@ -58,7 +58,7 @@ def _predictions(session: Session, points: Sequence[Click], gate: Gate, cancelle
     """Batch by batch, a turn for each, so that a click on another session has not to wait for all of them."""
     for start in range(0, len(points), BATCH):
         with gate.turn(cancelled, begun=start > 0):
-            yield from session.material.predictor.predict_many(points[start : start + BATCH], session.state.blocked())
+            yield from session.material.picture.predictor.predict_many(points[start : start + BATCH], session.state.blocked())
         if cancelled():
             raise errors.Cancelled("the clicks were cancelled")
 

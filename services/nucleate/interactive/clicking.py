@@ -45,7 +45,7 @@ def predict_click(session: Session, click: Click, gate: Gate, cancelled: Cancell
     steps = work.steps if work else ()
     last = steps[-1] if steps else None
     with gate.turn(cancelled) as waited:
-        prediction = session.material.predictor.predict(
+        prediction = session.material.picture.predictor.predict(
             [step.click for step in steps] + [click],
             work.mask if work else None,
             last.delta if last else None,

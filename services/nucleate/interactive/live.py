@@ -35,9 +35,14 @@ class LiveSessions:
 
     @property
     def size(self) -> int:
-        """Bytes of all their images and maps."""
+        """Bytes of their images, each counted once, and maps."""
         with self._lock:
-            return sum(session.size for session, _ in self._sessions.values())
+            return self._size()
+
+    def _size(self) -> int:
+        pictures = {id(session.material.picture): session.material.picture for session, _ in self._sessions.values()}
+        maps = sum(session.state.canvas_HW.nbytes for session, _ in self._sessions.values())
+        return maps + sum(picture.size for picture in pictures.values())
 
     def find(self, session_id: str) -> Session | None:
         """The session, which counts as used."""
@@ -63,10 +68,8 @@ class LiveSessions:
     def _keep(self, session_id: str, session: Session) -> Session:
         with self._lock:
             self._sessions[session_id] = (session, self._clock())
-            size = sum(each.size for each, _ in self._sessions.values())
-            while len(self._sessions) > 1 and (len(self._sessions) > self._limits.sessions or size > self._limits.size):
-                _, (dropped, _) = self._sessions.popitem(last=False)
-                size -= dropped.size
+            while len(self._sessions) > 1 and (len(self._sessions) > self._limits.sessions or self._size() > self._limits.size):
+                self._sessions.popitem(last=False)
         return session
 
     def drop_idle(self) -> None:

@@ -18,17 +18,29 @@ MOST_WINDOW_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What a session works on; the predictor has its image set."""
+class Picture:
+    """An image and a predictor that has it set; sessions on one image share it, as neither changes."""
 
     image: NDArray[np.uint8]
-    window: Box
     predictor: Predictor
 
     @property
     def size(self) -> int:
-        """Bytes of the image, of the planes the network sees and of the map of the window."""
-        return self.image.nbytes // 3 * (3 + PLANES) + 4 * self.window.width * self.window.height
+        """Bytes of the image and of the planes that the network sees."""
+        return self.image.nbytes // 3 * (3 + PLANES)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a session works on."""
+
+    picture: Picture
+    window: Box
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The window's pixels, contiguous."""
+        w = self.window
+        return np.ascontiguousarray(self.picture.image[w.y : w.y + w.height, w.x : w.x + w.width])
 
 
 def window_for(name: str, image_HW3: NDArray[np.uint8], window: Box | None) -> Box:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import partial
+from weakref import WeakValueDictionary
 
 import numpy as np
 from google.protobuf import json_format
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.interactive.material import Material, window_for
+from nucleate.interactive.material import Material, Picture, window_for
 from nucleate.interactive.models import ModelCache
 from nucleate.interactive.objects import Box
-from nucleate.interactive.predictor import Predictor
 from nucleate.interactive.refinement import RefinementOptions
 from nucleate.interactive.session import Limits, opening_state, require_same_size
 from nucleate.interactive.state import SessionState
@@ -36,6 +36,7 @@ class Opening:
     ) -> None:
         self._blobs, self._models, self._options, self._limits = blobs, models, options, limits
         self._default_model = default_model
+        self._pictures: WeakValueDictionary[str, Picture] = WeakValueDictionary()
 
     def resolve(self, request: str) -> str:
         """The request with model and refinement named in full, as they are now: later clicks must not depend on settings.
@@ -59,25 +60,21 @@ class Opening:
         """Fetch and check everything that a resolved request names."""
         request = json_format.Parse(resolved, pb.OpenSessionRequest())
         name = f"image '{request.image.id}'"
-        image_HW3 = decode_image(self._blobs.get(request.image.data), name)
+        picture = self._picture(request, name)
         w = request.window
-        window = window_for(name, image_HW3, Box(w.x, w.y, w.width, w.height) if w != common_pb2.Window() else None)
+        window = window_for(name, picture.image, Box(w.x, w.y, w.width, w.height) if w != common_pb2.Window() else None)
         proposals_HW = None
         if request.proposals != common_pb2.Blob():
             proposals_HW = decode_instances(self._blobs.get(request.proposals), f"proposals for {name}")
-        state = opening_state(name, image_HW3, window, proposals_HW, self._limits)
-        predictor = self._predictor(request)
-        predictor.set_image(image_HW3)
-        return Material(image_HW3, window, predictor), state
+        return Material(picture, window), opening_state(name, picture.image, window, proposals_HW, self._limits)
 
     def proposed(self, request: pb.ProposeRequest, material: Material) -> tuple[NDArray[np.int32], Box]:
         """The map that a request proposes, and the window as it lies in it."""
         w = material.window
         if request.WhichOneof("source") == "classical":
-            pixels_HW3 = np.ascontiguousarray(material.image[w.y : w.y + w.height, w.x : w.x + w.width])
-            return classical.segment(pixels_HW3), Box(0, 0, w.width, w.height)
+            return classical.segment(material.pixels()), Box(0, 0, w.width, w.height)
         labels_HW = decode_instances(self._blobs.get(request.instances), "the proposals")
-        require_same_size("the session's image", material.image, labels_HW)
+        require_same_size("the session's image", material.picture.image, labels_HW)
         return labels_HW, w
 
     def publish(self, pixels_HW3: NDArray[np.uint8], instances_HW: NDArray[np.int32], request: str) -> str:
@@ -92,11 +89,18 @@ class Opening:
         )
         return message_text(labelled)
 
-    def _predictor(self, request: pb.OpenSessionRequest) -> Predictor:
-        model = request.model
-        key = "/".join([model.kind, model.card.sha256, *(f"{n}={model.files[n].sha256}" for n in sorted(model.files))])
-        loaded = self._models.get(key, model.kind, partial(self._blobs.get, model.card), file_readers(self._blobs, model))
-        return loaded.predictor(refinement_options(request.refinement, self._options))
+    def _picture(self, request: pb.OpenSessionRequest, name: str) -> Picture:
+        """The image, decoded and standardised once for all sessions that work on it in the same way."""
+        model, data = request.model, request.image.data
+        files = "/".join([model.kind, model.card.sha256, *(f"{n}={model.files[n].sha256}" for n in sorted(model.files))])
+        key = f"{data.uri} {data.sha256} {data.size} {files} {message_text(request.refinement)}"
+        if shared := self._pictures.get(key):
+            return shared
+        loaded = self._models.get(files, model.kind, partial(self._blobs.get, model.card), file_readers(self._blobs, model))
+        image_HW3 = decode_image(self._blobs.get(data), name)
+        predictor = loaded.predictor(refinement_options(request.refinement, self._options))
+        predictor.set_image(image_HW3)
+        return self._pictures.setdefault(key, Picture(image_HW3, predictor))
 
     def _stored(self, reference: str) -> common_pb2.Model:
         """The model that a reference in the store stands for."""

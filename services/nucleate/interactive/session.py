@@ -38,11 +38,6 @@ class Session:
         self.state = state
         self.lock = threading.Lock()
 
-    @property
-    def size(self) -> int:
-        """Bytes that this session holds, without its objects."""
-        return self.material.size
-
     def catch_up(self) -> None:
         """Apply what other replicas have written."""
         while event := self.log.read(self.state.sequence):

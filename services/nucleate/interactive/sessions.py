@@ -213,12 +213,11 @@ class Sessions:
             return session.state.closing
 
     def _result(self, session: Session) -> dict[str, Any]:
-        state, w = session.state, session.state.window
-        pixels = np.ascontiguousarray(session.material.image[w.y : w.y + w.height, w.x : w.x + w.width])
+        state = session.state
         present, contiguous = np.unique(np.append(0, state.canvas_HW), return_inverse=True)
         instances_HW = contiguous[1:].reshape(state.canvas_HW.shape).astype(np.int32)
         return {
-            "result": self._opener.publish(pixels, instances_HW, session.request),
+            "result": self._opener.publish(session.material.pixels(), instances_HW, session.request),
             "clicks": state.clicks_spent,
             "nuclei": len(present) - 1,
             "seconds": max(time.time() - state.opened_at, 0.0),
