@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from nucleate.annotator.oracle import Mask
 from nucleate.annotator.robot import View
-from nucleate.runtime.channels import call
+from nucleate.errors import Overloaded
+from nucleate.runtime.channels import DEADLINE_SECONDS, call
 from nucleate.v1 import interactive_pb2 as pb
 from nucleate.v1 import interactive_pb2_grpc
 
 Stub = interactive_pb2_grpc.InteractiveServiceStub
+T = TypeVar("T")
 
 OPEN_SECONDS = 120.0  # the first session on a model loads it
 
@@ -34,9 +38,21 @@ class Answer:
     call_milliseconds: float
 
 
+def patiently(method: Callable[..., T], request: Any, timeout: float = DEADLINE_SECONDS) -> T:
+    """Make a call; while the service has too much to do, wait as long as it says and make it again, for `timeout` seconds."""
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            return call(method, request, timeout)
+        except Overloaded as busy:
+            if time.monotonic() + busy.retry_after > until:
+                raise
+            time.sleep(busy.retry_after)
+
+
 def open_session(stub: Stub, request: pb.OpenSessionRequest) -> SessionTool:
     """Open a session, or take up the one that was opened with the same request."""
-    return SessionTool(stub, call(stub.OpenSession, request, OPEN_SECONDS).session)
+    return SessionTool(stub, patiently(stub.OpenSession, request, OPEN_SECONDS).session)
 
 
 class SessionTool:
@@ -48,7 +64,7 @@ class SessionTool:
 
     def view(self) -> View:
         """Read the session."""
-        session = call(self._stub.GetSession, pb.GetSessionRequest(session_id=self._id)).session
+        session = patiently(self._stub.GetSession, pb.GetSessionRequest(session_id=self._id)).session
         self._sequence = session.sequence
         objects_HW = np.zeros((self.window.height, self.window.width), np.int32)
         work_HW = np.zeros(objects_HW.shape, bool)
@@ -65,7 +81,7 @@ class SessionTool:
     def propose(self) -> None:
         """Add the classical segmentation's objects."""
         request = pb.ProposeRequest(session_id=self._id, sequence=self._sequence, classical=pb.ClassicalProposals())
-        self._sequence = call(self._stub.Propose, request, OPEN_SECONDS).sequence
+        self._sequence = patiently(self._stub.Propose, request, OPEN_SECONDS).sequence
 
     def click(self, x: int, y: int, *, positive: bool) -> Mask:
         """Click."""
@@ -76,7 +92,7 @@ class SessionTool:
         placed = pb.PlacedClick(x=x + self.window.x, y=y + self.window.y, positive=positive)
         request = pb.ClickRequest(session_id=self._id, sequence=self._sequence, click=placed)
         began = time.perf_counter()
-        answer = call(self._stub.Click, request)
+        answer = patiently(self._stub.Click, request)
         waited = 1000 * (time.perf_counter() - began)
         self._sequence = answer.sequence
         by_network = sum(answer.honoured_by_network)
@@ -91,29 +107,29 @@ class SessionTool:
 
     def undo(self) -> None:
         """Take back the last click of the object in work."""
-        self._sequence = call(self._stub.Undo, pb.UndoRequest(session_id=self._id, sequence=self._sequence)).sequence
+        self._sequence = patiently(self._stub.Undo, pb.UndoRequest(session_id=self._id, sequence=self._sequence)).sequence
 
     def select(self, object_id: int) -> Mask:
         """Take an object back into work."""
         request = pb.SelectObjectRequest(session_id=self._id, sequence=self._sequence, object_id=object_id)
-        answer = call(self._stub.SelectObject, request)
+        answer = patiently(self._stub.SelectObject, request)
         self._sequence = answer.sequence
         return self._mask(answer.mask)
 
     def delete(self, object_id: int) -> None:
         """Drop an object."""
         request = pb.DeleteObjectRequest(session_id=self._id, sequence=self._sequence, object_id=object_id)
-        self._sequence = call(self._stub.DeleteObject, request).sequence
+        self._sequence = patiently(self._stub.DeleteObject, request).sequence
 
     def accept(self) -> int:
         """Finish the object in work."""
-        answer = call(self._stub.Accept, pb.AcceptRequest(session_id=self._id, sequence=self._sequence))
+        answer = patiently(self._stub.Accept, pb.AcceptRequest(session_id=self._id, sequence=self._sequence))
         self._sequence = answer.sequence
         return int(answer.object_id)
 
     def close(self) -> pb.CloseSessionResponse:
         """End the session."""
-        closed: pb.CloseSessionResponse = call(self._stub.CloseSession, pb.CloseSessionRequest(session_id=self._id))
+        closed: pb.CloseSessionResponse = patiently(self._stub.CloseSession, pb.CloseSessionRequest(session_id=self._id))
         return closed
 
     def _mask(self, mask: pb.Mask) -> Mask:

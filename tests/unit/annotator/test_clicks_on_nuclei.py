@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nucleate import errors
+from nucleate.annotator import session
 from nucleate.annotator.attempt import Attempt, click_nucleus, from_lines, to_lines
 from nucleate.annotator.hand import Hand
 from nucleate.annotator.oracle import error_region, next_click
@@ -121,3 +124,21 @@ def test_error_regions():
     assert (error_region(nucleus, mask, np.ones_like(mask), positive=True) == (nucleus & ~mask)).all()
     assert (error_region(nucleus, mask, np.ones_like(mask), positive=False) == (mask & ~nucleus)).all()
     assert not error_region(nucleus, mask, np.zeros_like(mask), positive=True).any()
+
+
+def test_a_call_that_was_refused_for_load_is_made_again_until_time_is_up(monkeypatch):
+    waited = []
+    monkeypatch.setattr(session.time, "sleep", waited.append)
+    refusals = [errors.Overloaded("busy", 0.5), errors.Overloaded("busy", 2.0)]
+
+    def busy(_method, _request, _timeout):
+        if refusals:
+            raise refusals.pop(0)
+        return "answer"
+
+    monkeypatch.setattr(session, "call", busy)
+    assert session.patiently(None, None, 5.0) == "answer"
+    assert waited == [0.5, 2.0]
+    refusals.append(errors.Overloaded("busy", 9.0))
+    with pytest.raises(errors.Overloaded):
+        session.patiently(None, None, 5.0)
