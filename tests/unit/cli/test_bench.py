@@ -68,7 +68,7 @@ def test_the_picture_is_svg_with_everything_inside(clicks):
     root = ET.fromstring(clicks_chart(as_figures(a_result(clicks), 0.6)))
     assert root.tag.endswith("svg")
     texts = [each for each in root.iter() if each.tag.endswith("text")]
-    assert any("NoC@80 3.00, 1 never" in (each.text or "") for each in texts)
+    assert any("3.00 clicks, 1 never" in (each.text or "") for each in texts)
     assert all(0 <= float(each.get("x")) <= 640 for each in texts)
 
 

@@ -1,4 +1,4 @@
-"""A measurement by clicks as one SVG picture: IoU over the clicks with its 95 % band, and the clicks to each target."""
+"""A measurement by clicks as one SVG picture: IoU over the clicks with its 95 % band, below it the clicks to each target."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-_WIDTH, _HEIGHT = 640, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 44, 52
+_WIDTH, _HEIGHT = 640, 470
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 44, 48
+_STRIP, _ROW = 100, 28  # height of the part for targets, and of one target in it
 _INK, _FAINT, _LINE, _BAND = "#1f2430", "#d9dce3", "#5b3fa0", "#c9bde6"
 _TARGET = "#c2571a"
 
@@ -18,10 +19,9 @@ def clicks_chart(figures: Mapping[str, Any]) -> str:
     plot = _Plot(len(curve))
     title = f"{figures['n']} nuclei: mean IoU over the clicks, with 95 % intervals"
     parts = [_text(_LEFT, 24, title, size=15), plot.grid(), plot.band(band), plot.curve(curve)]
-    for name, low_high in figures["intervals"].items():
-        if name.startswith("noc"):
-            never = figures["failures"][name]
-            parts.append(plot.target(int(name.removeprefix("noc")) / 100, figures[name], low_high, never))
+    for row, (name, never) in enumerate(figures["failures"].items()):
+        label = f"{figures[name]:.2f} clicks" + (f", {never} never" if never else "")
+        parts.append(plot.target(row, f"IoU .{name.removeprefix('noc')}", figures[name], figures["intervals"][name], label))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
         f'font-family="system-ui, sans-serif" role="img" aria-label="{escape(title)}">'
@@ -44,7 +44,7 @@ class _Plot:
         return _LEFT + inner * (clicks - 0.5) / self._last
 
     def y(self, iou: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - iou)
+        return _TOP + (_HEIGHT - _TOP - _STRIP - _BOTTOM) * (1 - iou)
 
     def grid(self) -> str:
         parts = []
@@ -72,14 +72,14 @@ class _Plot:
         label = _text(first_x + 8, first_y + 16, f"{values[0]:.3f} after 1 click", fill=_LINE)
         return f'<polyline points="{path}" fill="none" stroke="{_LINE}" stroke-width="2"/>{marks}{label}'
 
-    def target(self, iou: float, mean: float, interval: Sequence[float], never: int) -> str:
-        """The mean number of clicks to an IoU: a diamond with its interval on the IoU's line."""
-        x, y, (low, high) = self.x(mean), self.y(iou), interval
-        ends = f'x1="{self.x(low):.1f}" x2="{self.x(high):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
-        span = f'<line {ends} stroke="{_TARGET}" stroke-width="3"/>'
-        mark = f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z" fill="{_TARGET}"/>'
-        label = f"NoC@{iou * 100:.0f} {mean:.2f}, {never} never"
+    def target(self, row: int, name: str, mean: float, interval: Sequence[float], label: str) -> str:
+        """The mean number of clicks to a target: a diamond with its interval, in a row of its own under the curve."""
+        x, y, (low, high) = self.x(mean), _HEIGHT - _BOTTOM - _STRIP + _ROW * (row + 1), interval
+        rule = f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="{_FAINT}" stroke-dasharray="2 4"/>'
+        span = f'<line x1="{self.x(low):.1f}" x2="{self.x(high):.1f}" y1="{y}" y2="{y}" stroke="{_TARGET}" stroke-width="3"/>'
+        mark = f'<path d="M{x:.1f} {y - 6}l6 6l-6 6l-6 -6z" fill="{_TARGET}"/>'
         right = self.x(high) + 10
         fits = right + 7 * len(label) < _WIDTH - _RIGHT
-        at = (right, "start") if fits else (self.x(low) - 10, "end")
-        return span + mark + _text(at[0], y + 4, label, anchor=at[1], fill=_TARGET)
+        at, anchor = (right, "start") if fits else (self.x(low) - 10, "end")
+        said = _text(at, y - 5, label, anchor=anchor, fill=_TARGET)
+        return rule + span + mark + said + _text(_LEFT - 8, y + 4, name, anchor="end")
