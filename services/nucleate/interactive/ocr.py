@@ -9,6 +9,7 @@ from nucleate.interactive.diversity import Proposals, SelectionNetwork
 from nucleate.interactive.layers import conv_bn, sharing_copy
 
 CLASSES = 2
+SPREAD = 2.0  # of the masks' first logits
 
 
 class ObjectContextHead(nn.Module):
@@ -29,6 +30,9 @@ class ObjectContextHead(nn.Module):
         self.mix = conv_bn(4 * context, 2 * context, 1)
         self.classify = nn.Conv2d(2 * context, masks, 1)
         self.selection = SelectionNetwork(2 * context, masks) if masks > 1 else None
+        if masks > 1:
+            # From generous to tight, else one mask is the best for every sample from the start and the others only follow it.
+            self.classify.bias = nn.Parameter(torch.linspace(SPREAD, -SPREAD, masks))
 
     def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits B x 1 x h x w (nucleus) and auxiliary logits B x 2 x h x w (nucleus, background)."""

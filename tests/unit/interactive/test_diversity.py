@@ -223,6 +223,7 @@ def test_training_lowers_the_loss_and_the_masks_come_to_differ():
     errors = jaccard_loss(masks, target, everywhere)
     assert losses[-1] < 0.5 * losses[0]
     assert min(float((masks[:, a] - masks[:, b]).abs().mean()) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.02
+    assert float(errors.amin(1).mean()) < float(errors.mean(0).amin()) - 0.01  # no mask is the best one everywhere
     chosen = errors.gather(1, proposals.scores.argmax(1, keepdim=True))
     assert float(chosen.mean()) < float(errors.mean())  # the selection network has learnt something
 
