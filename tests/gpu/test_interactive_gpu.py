@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from nucleate.interactive.architectures import ARCHITECTURES
+from nucleate.interactive.clicks import Click
 from nucleate.interactive.export import export_encoder
 from nucleate.interactive.model import BACKBONE, load_backbone, pack
 from nucleate.interactive.network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.predictor import Predictor
+from nucleate.interactive.refinement import Method, RefinementOptions
 from nucleate.interactive.runtime import OnnxBackbone, TorchBackbone
 
 pytestmark = [
@@ -73,3 +77,14 @@ def test_the_backbone_waits_for_what_torch_still_computes(network):
 
 def test_a_model_loads_on_the_gpu_and_checks_itself(network):
     assert load_backbone(network, pack(network)[BACKBONE], "cuda").provider == "CUDAExecutionProvider"
+
+
+def test_a_click_gives_the_same_probability_on_both_devices(network):
+    image = np.random.default_rng(0).integers(0, 255, (120, 140, 3), np.uint8)
+    model, found = pack(network)[BACKBONE], []
+    for device in ("cpu", "cuda"):
+        backbone = load_backbone(network, model, device)
+        predictor = Predictor(network.to(device), backbone, 96, RefinementOptions(Method.NONE), device)
+        predictor.set_image(image)
+        found.append(predictor.predict([Click(60, 70, positive=True)]).probability[1])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-3)
