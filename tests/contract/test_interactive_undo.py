@@ -89,6 +89,7 @@ def test_the_change_tells_a_client_all_it_needs(bench):
     call(bench.stubs[0].Accept, pb.AcceptRequest(session_id=name, sequence=2))
     change = undo(bench, name, 3).change
     assert (change.object_id, change.mask, list(change.clicks)) == (kept.object_id, kept.mask, [])
+    assert list(change.changed) == [kept]
     change = undo(bench, name, 4).change
     assert (change.object_id, list(change.changed), list(change.removed)) == (0, [kept], [])
 

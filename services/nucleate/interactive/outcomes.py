@@ -78,10 +78,15 @@ def click_to_json(click: Click) -> dict[str, Any]:
 
 
 def change_outcome(transition: Transition, objects: Mapping[int, Accepted]) -> dict[str, Any]:
-    """What an undo or a redo does to a session that has these finished objects."""
+    """What an undo or a redo does to a session that has these finished objects.
+
+    Of an object that goes back into work it tells the finished mask as well, or that it is finished no more.
+    """
     work = transition.work_after
     changed, removed = [], []
-    for object_id in sorted(transition.touched - {work.object_id if work else 0}):
+    for object_id in sorted(transition.touched):
+        if work and work.object_id == object_id and object_id not in transition.after:
+            continue
         found = transition.after[object_id] if object_id in transition.after else objects.get(object_id)
         if found is None:
             removed.append(object_id)

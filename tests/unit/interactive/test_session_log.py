@@ -14,7 +14,9 @@ from tests.unit.interactive.fake_session import WINDOW, DiskPredictor, fake_sess
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
+from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.objects import Box
+from nucleate.interactive.outcomes import mask_to_json
 from nucleate.interactive.session import Session
 from nucleate.interactive.state import SessionState
 from nucleate.runtime.store.memory import MemoryStore
@@ -62,11 +64,25 @@ class Log(RuleBasedStateMachine):
             return False
         self.sequence = getattr(answer, "sequence", self.sequence + 1)
         changed = shown(self.session.state) != before
+        if name in ("undo", "redo"):
+            self.follow(dict(before[0]), answer.outcome["change"])
         if name == "undo":
             assert shown(self.session.state) == self.past.pop()
         elif (name != "redo" and changed) or name == "redo":
             self.past.append(before)
         return True
+
+    def follow(self, finished: dict[int, Any], change: dict[str, Any]) -> None:
+        """Who only reads the change has the same finished objects as the session."""
+        for object_id in change["removed"]:
+            finished.pop(object_id, None)
+        for each in change["changed"]:
+            mask = ObjectMask.from_runs(**each["mask"])
+            finished[each["object_id"]] = (mask.x, mask.y, mask.bits.tolist(), each["clicks"])
+        assert finished == shown(self.session.state)[0]
+        work = self.session.state.work
+        assert change["object_id"] == (work.object_id if work else 0)
+        assert change["mask"] == (mask_to_json(work.mask) if work else None)
 
     @rule(point=POINTS, positive=st.booleans())
     def click(self, point: tuple[int, int], positive: bool) -> None:
@@ -175,7 +191,7 @@ def test_an_undo_tells_what_it_changed():
     first = sessions.click("s", 1, Click(50, 40, positive=True)).outcome
     sessions.accept("s", 2)
     change = sessions.undo("s", 3).outcome["change"]
-    assert (change["object_id"], change["mask"], change["changed"], change["removed"]) == (3, first["mask"], [], [])
+    assert (change["object_id"], change["mask"], change["changed"], change["removed"]) == (3, first["mask"], [], [3])
     assert change["clicks"] == [{"x": 50, "y": 40, "positive": True}]
     change = sessions.undo("s", 4).outcome["change"]
     assert (change["object_id"], change["mask"], change["clicks"], change["removed"]) == (0, None, [], [3])
