@@ -1,9 +1,9 @@
 """What the way to the interactive service and back adds to a click, by client: `python -m tests.bench.bench_client [CLICKS]`.
 
 The service runs as a process of its own on the loopback address, with a model of the profile `tiny` and no refinement. Added =
-time of the call as its caller sees it, less the milliseconds that the service says it has worked; for asyncio with the way to the
-loop's thread. The four clients take turns click by click, so that whatever else the machine does meets all of them. The figures
-hold for the machine that printed them; their ratios travel better.
+time of the call as its caller sees it, less the milliseconds that the service says it has worked; for asyncio with the way to
+its loop's thread. The four clients take turns click by click, so that whatever else the machine does meets all of them. The
+figures hold for the machine that printed them; their ratios travel better.
 """
 
 from __future__ import annotations

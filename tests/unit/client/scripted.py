@@ -1,8 +1,9 @@
-"""An interactive service without a network: a click gives a small square, and calls fail as scripted."""
+"""An interactive service without a network: a click gives a small square, and calls fail, or are late, as scripted."""
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Scripted(pb_grpc.InteractiveServiceServicer):
     def __init__(self) -> None:
         self.log: list[tuple[Any, Any]] = []
         self.state, self.past, self.future = State(), [], []
-        self.script: list[Exception] = []
+        self.script: list[Exception | float] = []  # errors, or seconds to wait before going on
         self.seen: list[str] = []
         self.images: dict[str, bytes] = {}
         self.opened: pb.OpenSessionRequest | None = None
@@ -223,7 +224,10 @@ class Scripted(pb_grpc.InteractiveServiceServicer):
 
     def _fail(self) -> None:
         if self.script:
-            raise self.script.pop(0)
+            item = self.script.pop(0)
+            if isinstance(item, Exception):
+                raise item
+            time.sleep(item)
 
     def _session(self) -> pb.Session:
         assert self.opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from tests.unit.client.scripted import LOSE, SIZE, Scripted, serving
 from tests.unit.client.surfaces import SURFACES, connect
 
 from nucleate import errors
+from nucleate.client import AsyncClient
 from nucleate.runtime.server import RunningServer
 from nucleate.v1 import common_pb2
 from nucleate.v1 import interactive_pb2 as pb
@@ -269,6 +271,39 @@ class TestRepeating:
         with connect(service.surface, "127.0.0.1:1") as client, pytest.raises(errors.Unreachable):
             client.open(IMAGE)
         assert time.monotonic() - began < 3
+
+    def test_a_late_answer_is_given_up_and_counts_once(self, service: Service):
+        with service.connect(timeout=0.5) as client, client.open(IMAGE) as session:
+            session.click(5, 5)
+            service.servicer.script = [1.0]
+            began = time.monotonic()
+            with pytest.raises(errors.Unreachable, match="did not answer in time"):
+                session.click(6, 5)
+            assert time.monotonic() - began < 0.9
+            time.sleep(1.0)
+            assert session.click(6, 5).area == 25
+            assert session.click(7, 5).area == 49
+            assert (session.sequence, len(service.servicer.log)) == (4, 3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_cancelled_task_leaves_the_session_sound(tmp_path: Path, stream: bool):
+    servicer = Scripted()
+
+    async def annotate(endpoint: str) -> None:
+        async with AsyncClient(endpoint, stream=stream) as client, client.open(IMAGE) as session:
+            await session.click(5, 5)
+            servicer.script = [0.4]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(session.click(6, 5), 0.1)
+            await asyncio.sleep(0.6)
+            mask = await session.click(7, 5)
+            assert (mask.area, session.sequence, len(session.clicks)) == (49, 4, 3)
+            results = await asyncio.gather(*(session.click(x, 9) for x in range(3)))
+            assert [result.area for result in results] == [81, 121, 144]
+
+    with serving(tmp_path, servicer) as server:
+        asyncio.run(annotate(server.endpoint))
 
 
 class TestStream:

@@ -132,7 +132,7 @@ def test_chunks_make_up_the_bytes():
 
 class TestAttempts:
     def test_waits_longer_each_time_and_as_long_as_the_service_says(self):
-        attempts = Attempts(Contact(heard=True), 100.0)
+        attempts = Attempts(Contact(heard=True), 100.0, 100.0)
         waits = [attempts.delay_s(errors.Unreachable("away")) for _ in range(8)]
         for wait, least in zip(waits, (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0), strict=True):
             assert least <= wait <= 1.25 * least
@@ -141,17 +141,17 @@ class TestAttempts:
     def test_ends_with_the_error_itself(self):
         for error in (errors.InvalidInput("x"), errors.TooLarge("x"), errors.SessionConflict("x"), errors.NucleateError("x")):
             with pytest.raises(type(error)):
-                Attempts(Contact(heard=True), 100.0).delay_s(error)
+                Attempts(Contact(heard=True), 100.0, 100.0).delay_s(error)
         with pytest.raises(errors.Overloaded):
-            Attempts(Contact(heard=True), 1.0).delay_s(errors.Overloaded("busy", retry_after=1))
+            Attempts(Contact(heard=True), 1.0, 300.0).delay_s(errors.Overloaded("busy", retry_after=1))
 
     def test_is_less_patient_with_a_service_that_was_never_heard(self, monkeypatch: pytest.MonkeyPatch):
         began = time.monotonic()
         contact = Contact()
-        attempts = Attempts(contact, 100.0)
+        attempts = Attempts(contact, 100.0, 300.0)
         monkeypatch.setattr(time, "monotonic", lambda: began + FIRST_PATIENCE_S)
         with pytest.raises(errors.Unreachable):
             attempts.delay_s(errors.Unreachable("away"))
         contact.heard = True
         assert attempts.delay_s(errors.Unreachable("away")) < 1
-        assert attempts.left_s == pytest.approx(100 - FIRST_PATIENCE_S, abs=0.1)
+        assert attempts.left_s == pytest.approx(300 - FIRST_PATIENCE_S, abs=0.1)

@@ -60,7 +60,7 @@ class AsyncClient:
         async def attempt(left_s: float) -> Any:
             return await self._connection.call("PutImage", chunks(name, data), left_s)
 
-        return StoredImage.read(await self._connection.repeat(attempt, self._opening_s))
+        return StoredImage.read(await self._connection.repeat(attempt, self._timeout, self._opening_s))
 
     def open(
         self,
@@ -86,7 +86,7 @@ class AsyncClient:
                 refinement=refinement,
             )
             attempt = partial(self._connection.call, "OpenSession", request)
-            return self._session((await self._connection.repeat(attempt, self._opening_s)).session)
+            return self._session((await self._connection.repeat(attempt, self._timeout, self._opening_s)).session)
 
         return Opening(opened)
 
@@ -95,7 +95,7 @@ class AsyncClient:
 
         async def resumed() -> AsyncSession:
             attempt = partial(self._connection.call, "GetSession", pb.GetSessionRequest(session_id=session_id))
-            return self._session((await self._connection.repeat(attempt, self._opening_s)).session)
+            return self._session((await self._connection.repeat(attempt, self._timeout, self._opening_s)).session)
 
         return Opening(resumed)
 

@@ -42,9 +42,12 @@ class AsyncConnection:
         """Close the channel."""
         await self._channel.close(None)
 
-    async def repeat(self, attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:
-        """Make attempts, each told how many seconds are left, until one succeeds or fails for good."""
-        attempts = Attempts(self.contact, seconds)
+    async def repeat(self, attempt: Callable[[float], Awaitable[T]], patience_s: float, deadline_s: float | None = None) -> T:
+        """Make attempts for `patience_s` seconds, until one succeeds or fails for good.
+
+        Each is told how many seconds are left to `deadline_s`, which is later where answers take long.
+        """
+        attempts = Attempts(self.contact, patience_s, deadline_s or patience_s)
         while True:
             try:
                 answer = await attempt(attempts.left_s)

@@ -21,17 +21,18 @@ class Contact:
 
 @dataclass
 class Attempts:
-    """The attempts at one call, which together may take `seconds`."""
+    """The attempts at one call, made for `patience_s` seconds; the last of them may take until `deadline_s`."""
 
     contact: Contact
-    seconds: float
+    patience_s: float
+    deadline_s: float
     _began: float = field(default_factory=time.monotonic)
     _failed: int = 0
 
     @property
     def left_s(self) -> float:
         """Seconds left: the deadline of the attempt that begins now."""
-        return max(self.seconds - (time.monotonic() - self._began), 0.001)
+        return max(self.deadline_s - (time.monotonic() - self._began), 0.001)
 
     def delay_s(self, error: NucleateError) -> float:
         """Return how long to wait before the next attempt; raise `error` if there shall be none."""
@@ -44,7 +45,7 @@ class Attempts:
             raise error
         self._failed += 1
         wait *= random.uniform(1.0, 1.25)  # many clients refused at once shall not come back at once
-        patience = self.seconds if self.contact.heard else min(self.seconds, FIRST_PATIENCE_S)
+        patience = self.patience_s if self.contact.heard else min(self.patience_s, FIRST_PATIENCE_S)
         if time.monotonic() - self._began + wait >= patience:
             raise error
         return wait

@@ -68,7 +68,7 @@ class Client:
             answer: pb.PutImageResponse = self._connection.call("PutImage", chunks(name, data), left_s)
             return answer
 
-        return StoredImage.read(self._connection.repeat(attempt, self._opening_s))
+        return StoredImage.read(self._connection.repeat(attempt, self._timeout, self._opening_s))
 
     def open(
         self,
@@ -96,12 +96,12 @@ class Client:
             refinement=refinement,
         )
         attempt = partial(self._connection.call, "OpenSession", request)
-        return self._session(self._connection.repeat(attempt, self._opening_s).session)
+        return self._session(self._connection.repeat(attempt, self._timeout, self._opening_s).session)
 
     def resume(self, session_id: str) -> Session:
         """Go on with a session, whoever opened it and whichever replica answers."""
         attempt = partial(self._connection.call, "GetSession", pb.GetSessionRequest(session_id=session_id))
-        return self._session(self._connection.repeat(attempt, self._opening_s).session)
+        return self._session(self._connection.repeat(attempt, self._timeout, self._opening_s).session)
 
     @property
     def _opening_s(self) -> float:

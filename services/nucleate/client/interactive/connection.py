@@ -37,9 +37,12 @@ class Connection:
         """Close the channel."""
         self._channel.close()
 
-    def repeat(self, attempt: Callable[[float], T], seconds: float) -> T:
-        """Make attempts, each told how many seconds are left, until one succeeds or fails for good."""
-        attempts = Attempts(self.contact, seconds)
+    def repeat(self, attempt: Callable[[float], T], patience_s: float, deadline_s: float | None = None) -> T:
+        """Make attempts for `patience_s` seconds, until one succeeds or fails for good.
+
+        Each is told how many seconds are left to `deadline_s`, which is later where answers take long.
+        """
+        attempts = Attempts(self.contact, patience_s, deadline_s or patience_s)
         while True:
             try:
                 answer = attempt(attempts.left_s)
