@@ -13,9 +13,10 @@ from scipy import ndimage
 
 from nucleate import errors
 from nucleate.dataset.loading import LoadedSample, load_sample
-from nucleate.dataset.manifest import BlobRef, Sample
+from nucleate.dataset.manifest import BlobRef, Origin, Sample
 from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.frames import Frame, centred
+from nucleate.interactive.redrawing import redraw
 from nucleate.interactive.sampling import correcting_click, first_clicks, positive_clicks
 from nucleate.pathology import appearance
 from nucleate.pathology.jitter import jitter_stain
@@ -23,7 +24,7 @@ from nucleate.pathology.jitter import jitter_stain
 Value = TypeVar("Value", bound=np.generic)
 
 SMALLEST_NUCLEUS = 16  # px of area
-SHIFT = 12  # px that the nucleus lies off the crop's centre at most
+SHIFT = 8  # px that the nucleus lies off the crop's centre at most
 ROUGH_SHARE = 0.25  # of the crops start from a bad mask, as a proposal taken back into work does
 STAIN_STRENGTH = (0.8, 1.25)  # range of each stain's factor after standardisation
 MARGIN_STRETCH, MARGIN_SHIFT = 0.15, 5.0  # of the margin plane: part of its contrast, grey levels
@@ -60,15 +61,23 @@ def load_sources(samples: Iterable[Sample], read: Callable[[BlobRef], bytes]) ->
     Raises:
         errors.InvalidDataset: no nucleus is left in any sample of positive weight.
     """
-    sources = []
-    for sample in samples:
-        loaded = load_sample(sample, read)
-        nuclei = _nuclei(loaded)
-        if nuclei and sample.weight > 0:
-            sources.append(Source(loaded, appearance.planes(loaded.image), nuclei, sample.weight))
+    sources = [_source(sample, load_sample(sample, read)) for sample in samples if sample.weight > 0]
+    sources = [source for source in sources if source.nuclei]
     if not sources:
         raise errors.InvalidDataset(f"no sample holds a nucleus of {SMALLEST_NUCLEUS} px or more: check the instance maps")
     return sources
+
+
+def _source(sample: Sample, loaded: LoadedSample) -> Source:
+    """Labels that nobody drew are drawn anew, and only those trusted are clicked; where none is, they stay as they are."""
+    planes_HW4 = appearance.planes(loaded.image)
+    if sample.origin is Origin.PSEUDO:
+        drawn_HW, trusted = redraw(planes_HW4, loaded.instances)
+        if trusted:
+            anew = LoadedSample(loaded.image, drawn_HW, np.zeros_like(loaded.ignore))
+            nuclei = [nucleus for nucleus in _nuclei(anew) if nucleus[0] in set(trusted)]
+            return Source(anew, planes_HW4, nuclei, sample.weight)
+    return Source(loaded, planes_HW4, _nuclei(loaded), sample.weight)
 
 
 def _nuclei(loaded: LoadedSample) -> list[tuple[int, float, float]]:
@@ -84,23 +93,27 @@ def _nuclei(loaded: LoadedSample) -> list[tuple[int, float, float]]:
     return nuclei
 
 
-def draw(sources: Sequence[Source], size: int, rng: np.random.Generator) -> Crop:
-    """A random nucleus: samples by weight, nuclei of a sample alike; D4, stain jitter, clicks, now and then a bad mask."""
+def draw(sources: Sequence[Source], size: int, rng: np.random.Generator, zoom: tuple[float, float] = (1.0, 1.0)) -> Crop:
+    """A random nucleus: samples by weight, nuclei of a sample alike; scale, D4, stain jitter, clicks, now and then a bad mask.
+
+    `zoom`: range of the scale, log-uniform. Nuclei of one image are much alike, those of the next may have half the diameter.
+    """
     weights = np.array([source.weight for source in sources])
     source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
     label, x, y = source.nuclei[int(rng.integers(len(source.nuclei)))]
-    shift_x, shift_y = rng.integers(-SHIFT, SHIFT + 1, 2)
+    scale = float(np.exp(rng.uniform(*np.log(zoom))))
+    shift_x, shift_y = rng.integers(-SHIFT, SHIFT + 1, 2) / scale
     height, width = source.sample.instances.shape
-    frame = centred(x + shift_x, y + shift_y, size, height, width)
+    frame = centred(x + shift_x, y + shift_y, round(size / scale), height, width)
     turn, flip = int(rng.integers(4)), bool(rng.integers(2))
 
     def orient(array: NDArray[Value]) -> NDArray[Value]:
         turned = np.rot90(array, turn)
         return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
 
-    image_HW4 = orient(jitter(frame.pixels(source.planes), rng))
-    instances_HW = orient(_inside(frame, source.sample.instances, 0))
-    counted_HW = ~orient(_inside(frame, source.sample.ignore, True))
+    image_HW4 = orient(jitter(_resized(frame.pixels(source.planes), size, cv2.INTER_LINEAR), rng))
+    instances_HW = orient(_labels(frame, source.sample.instances, size, 0))
+    counted_HW = ~orient(_labels(frame, source.sample.ignore, size, True))
     nucleus_HW = instances_HW == label
     if rng.random() < ROUGH_SHARE:
         previous_HW = rough_mask(instances_HW, label, rng)
@@ -110,6 +123,19 @@ def draw(sources: Sequence[Source], size: int, rng: np.random.Generator) -> Crop
         previous_HW = np.zeros_like(nucleus_HW)
         clicks = first_clicks(instances_HW, label, rng)
     return Crop(image_HW4, nucleus_HW, counted_HW, clicks, previous_HW)
+
+
+def _resized(array: NDArray[Value], size: int, interpolation: int) -> NDArray[Value]:
+    if array.shape[0] == size:
+        return array
+    return np.asarray(cv2.resize(np.ascontiguousarray(array), (size, size), interpolation=interpolation), array.dtype)
+
+
+def _labels(frame: Frame, array_HW: NDArray[Value], size: int, outside: object) -> NDArray[Value]:
+    """The frame's part of a label map or mask at the crop's scale."""
+    part_HW = _inside(frame, array_HW, outside)
+    nearest = np.minimum((np.arange(size) * frame.size / size + 0.5 * frame.size / size).astype(int), frame.size - 1)
+    return part_HW if frame.size == size else np.ascontiguousarray(part_HW[nearest[:, None], nearest])
 
 
 def jitter(planes_HW4: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

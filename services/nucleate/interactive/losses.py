@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,13 @@ from torch import Tensor
 ALPHA = 0.5
 GAMMA = 2.0
 AUXILIARY_WEIGHT = 0.4
+
+
+class PixelLoss(StrEnum):
+    """What is summed over pixels."""
+
+    FOCAL = "focal"  # normalised focal loss
+    BCE = "bce"  # binary cross-entropy
 
 
 def normalised_focal_loss(logits_BHW: Tensor, target_BHW: Tensor, counted_BHW: Tensor) -> Tensor:
@@ -31,6 +40,23 @@ def normalised_focal_loss(logits_BHW: Tensor, target_BHW: Tensor, counted_BHW: T
     return -(balance_BHW * weighted_BHW * log_p_BHW / count_B11).sum((1, 2)).mean()
 
 
+def cross_entropy_loss(logits_BHW: Tensor, target_BHW: Tensor, counted_BHW: Tensor) -> Tensor:
+    """Binary cross-entropy, its mean over the counted pixels of each crop; arguments as of `normalised_focal_loss`."""
+    error_BHW = F.binary_cross_entropy_with_logits(logits_BHW, target_BHW, reduction="none") * counted_BHW
+    return (error_BHW.sum((1, 2)) / counted_BHW.sum((1, 2)).clamp_min(1)).mean()
+
+
+def overlap_loss(logits_BHW: Tensor, target_BHW: Tensor, counted_BHW: Tensor) -> Tensor:
+    """1 - sum p t / sum (p + t - p t) per crop, over the counted pixels: soft intersection over union (Rahman and Wang 2016).
+
+    What is measured, so that a small nucleus weighs as much as a large one.
+    """
+    p_BHW, t_BHW = torch.sigmoid(logits_BHW) * counted_BHW, target_BHW * counted_BHW
+    common_B = (p_BHW * t_BHW).sum((1, 2))
+    either_B = (p_BHW + t_BHW).sum((1, 2)) - common_B
+    return (1 - (common_B + 1) / (either_B + 1)).mean()
+
+
 def auxiliary_loss(auxiliary_B2HW: Tensor, target_BHW: Tensor, counted_BHW: Tensor) -> Tensor:
     """Binary cross-entropy of the rough class maps at stride 4 against the share of nucleus in each cell."""
     share_BHW = F.avg_pool2d(target_BHW[:, None], 4)[:, 0]
@@ -40,7 +66,17 @@ def auxiliary_loss(auxiliary_B2HW: Tensor, target_BHW: Tensor, counted_BHW: Tens
     return (error_BHW * weight_BHW).sum() / weight_BHW.sum().clamp_min(1)
 
 
-def total_loss(logits_B1HW: Tensor, auxiliary_B2HW: Tensor, target_BHW: Tensor, counted_BHW: Tensor) -> Tensor:
-    """Normalised focal loss plus 0.4 times the auxiliary loss."""
-    main = normalised_focal_loss(logits_B1HW[:, 0], target_BHW, counted_BHW)
-    return main + AUXILIARY_WEIGHT * auxiliary_loss(auxiliary_B2HW, target_BHW, counted_BHW)
+def total_loss(
+    logits_B1HW: Tensor,
+    auxiliary_B2HW: Tensor,
+    target_BHW: Tensor,
+    counted_BHW: Tensor,
+    *,
+    pixel_loss: PixelLoss = PixelLoss.FOCAL,
+    overlap_weight: float = 1.0,
+) -> Tensor:
+    """The pixel loss, the overlap loss and 0.4 times the auxiliary loss."""
+    per_pixel = normalised_focal_loss if pixel_loss is PixelLoss.FOCAL else cross_entropy_loss
+    main = per_pixel(logits_B1HW[:, 0], target_BHW, counted_BHW)
+    overlap = overlap_loss(logits_B1HW[:, 0], target_BHW, counted_BHW)
+    return main + overlap_weight * overlap + AUXILIARY_WEIGHT * auxiliary_loss(auxiliary_B2HW, target_BHW, counted_BHW)

@@ -207,7 +207,8 @@ class Predictor:
         previous_N1HW = np.empty((views, len(objects), 1, size, size), np.float32)
         for i, seen in enumerate(objects):
             np.divide(seen.frame.pixels(self._planes_HWP).transpose(2, 0, 1), np.float32(255), out=image_NPHW[0, i])
-            clicks_N2HW[0, i], previous_N1HW[0, i] = click_maps(seen.local(), size, size), seen.seen()
+            clicks_N2HW[0, i] = click_maps(seen.local(), size, size, self._network.config.clicks)
+            previous_N1HW[0, i] = seen.seen()
         arrays = (image_NPHW, clicks_N2HW, previous_N1HW)
         for array in arrays:
             array[1:] = array[:1, ..., ::-1]

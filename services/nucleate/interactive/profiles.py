@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from nucleate import errors
 from nucleate.interactive.architectures import ARCHITECTURES, Architecture
+from nucleate.interactive.losses import PixelLoss
 
 
 @dataclass(frozen=True)
@@ -13,13 +14,16 @@ class Profile:
     """One training recipe.
 
     Attributes:
-        crop: side of the training crops in pixels, a multiple of 32.
+        crop: side of the training crops in pixels, a multiple of 32; also the smallest frame at prediction.
         batch: crops per step.
         steps: optimizer steps.
         learning_rate: peak of the one-cycle schedule.
         iterations: most simulated correction rounds before the gradient step.
         checkpoint_every: steps between checkpoints.
         validation: nuclei on which IoU after 1 and 3 clicks is measured.
+        zoom: range of the scale of training crops, log-uniform.
+        pixel_loss: what is summed over pixels.
+        overlap_weight: of the soft intersection over union beside it.
     """
 
     architecture: Architecture
@@ -30,6 +34,9 @@ class Profile:
     iterations: int
     checkpoint_every: int
     validation: int
+    zoom: tuple[float, float] = (0.7, 1.6)
+    pixel_loss: PixelLoss = PixelLoss.FOCAL
+    overlap_weight: float = 1.0
 
 
 PROFILES = {

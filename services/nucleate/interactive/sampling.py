@@ -14,6 +14,8 @@ MARGIN = 2  # d_m: px from the boundary
 SPACING = 4  # d_s: px between clicks of one sign
 BAND = 12  # d: px around the nucleus that count as near background
 MOST_POSITIVE, MOST_NEGATIVE = 4, 4
+CENTRAL_SHARE = 0.7  # of the first clicks go to the middle, as people and robots click
+HAND = 1.2  # px of hand jitter, at most 0.3 of the depth
 
 
 def _spread(candidates_HW: Mask, count: int, rng: np.random.Generator, *, positive: bool) -> list[Click]:
@@ -41,6 +43,18 @@ def positive_clicks(nucleus_HW: Mask, count: int, rng: np.random.Generator) -> l
     inside = depth(nucleus_HW)
     margin = min(MARGIN, float(inside.max()))
     return _spread(inside >= margin, max(count, 1), rng, positive=True)
+
+
+def central_click(nucleus_HW: Mask, rng: np.random.Generator) -> Click:
+    """The pixel farthest from the boundary, moved by an unsteady hand that stays on the nucleus."""
+    inside = depth(nucleus_HW)
+    y, x = divmod(int(inside.argmax()), nucleus_HW.shape[1])
+    jitter = min(HAND, 0.3 * float(inside.max()))
+    dx, dy = np.rint(rng.normal(0, jitter, 2)).astype(int).tolist()
+    height, width = nucleus_HW.shape
+    if 0 <= y + dy < height and 0 <= x + dx < width and nucleus_HW[y + dy, x + dx]:
+        return Click(x + dx, y + dy, positive=True)
+    return Click(x, y, positive=True)
 
 
 def random_negatives(nucleus_HW: Mask, count: int, rng: np.random.Generator) -> list[Click]:
@@ -72,8 +86,10 @@ def surrounding_negatives(nucleus_HW: Mask, count: int, rng: np.random.Generator
 
 
 def first_clicks(instances_HW: NDArray[np.int32], label: int, rng: np.random.Generator) -> list[Click]:
-    """The clicks a simulated person starts with: half the time one positive click, else a mix of all strategies."""
+    """The clicks a simulated person starts with: mostly one central click, else one anywhere or a mix of all strategies."""
     nucleus_HW = instances_HW == label
+    if rng.random() < CENTRAL_SHARE:
+        return [central_click(nucleus_HW, rng)]
     if rng.random() < 0.5:
         return positive_clicks(nucleus_HW, 1, rng)
     clicks = positive_clicks(nucleus_HW, int(rng.integers(1, MOST_POSITIVE + 1)), rng)

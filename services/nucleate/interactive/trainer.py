@@ -38,7 +38,8 @@ class Trainer:
 
     def __init__(self, profile: Profile, network: InteractiveNetwork, seed: int, device: str = "cpu") -> None:
         self.profile, self.seed, self.device = profile, seed, device
-        self.network = network.to(device)
+        # Channels last: the convolutions of small crops take .6 of the time on a CPU.
+        self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=WEIGHT_DECAY)
         self.step = 0
@@ -54,7 +55,7 @@ class Trainer:
     def train_step(self, sources: Sequence[Source]) -> float:
         """Draw batch `self.step`, correct it a few rounds, take one optimizer step; returns the loss."""
         rng = np.random.default_rng([self.seed, self.step])
-        crops = [draw(sources, self.profile.crop, rng) for _ in range(self.profile.batch)]
+        crops = [draw(sources, self.profile.crop, rng, self.profile.zoom) for _ in range(self.profile.batch)]
         for _ in range(int(rng.integers(self.profile.iterations + 1))):
             self._correct(crops, rng)
         for crop in crops:
@@ -66,7 +67,14 @@ class Trainer:
         logits_B1HW, auxiliary_B2HW = self.network(*self._inputs(crops))
         target_BHW = self._tensor([crop.nucleus for crop in crops])
         counted_BHW = self._tensor([crop.counted for crop in crops])
-        loss = total_loss(logits_B1HW, auxiliary_B2HW, target_BHW, counted_BHW)
+        loss = total_loss(
+            logits_B1HW,
+            auxiliary_B2HW,
+            target_BHW,
+            counted_BHW,
+            pixel_loss=self.profile.pixel_loss,
+            overlap_weight=self.profile.overlap_weight,
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
@@ -90,7 +98,7 @@ class Trainer:
     def _inputs(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor]:
         size = self.profile.crop
         image_BHW3 = self._tensor([crop.image for crop in crops])
-        clicks_B2HW = self._tensor([click_maps(crop.clicks, size, size) for crop in crops])
+        clicks_B2HW = self._tensor([click_maps(crop.clicks, size, size, self.profile.architecture.clicks) for crop in crops])
         previous_BHW = self._tensor([crop.previous for crop in crops])
         return image_BHW3.permute(0, 3, 1, 2).contiguous() / 255, clicks_B2HW, previous_BHW[:, None]
 

@@ -8,12 +8,13 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import distance_transform_edt
 
 from nucleate import errors
-from nucleate.interactive.clicks import Click, click_maps, intersection_over_union, next_click
+from nucleate.interactive.clicks import Click, ClickMaps, click_maps, intersection_over_union, next_click
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.sampling import (
     BAND,
     MARGIN,
     SPACING,
+    central_click,
     first_clicks,
     near_background,
     neighbour_negatives,
@@ -42,6 +43,36 @@ def test_click_maps_mark_border_pixels_and_keep_signs_apart():
     assert maps[0, 63, 63] == 0
     assert 0 < maps[0, 0, 8] < 0.5  # the tail still differs between near and far over one nucleus
     assert maps[0, 0, 40] == 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 23), st.booleans()), max_size=5))
+def test_distance_maps_are_truncated_distances_to_the_nearest_click(points):
+    maps = click_maps([Click(x, y, positive) for x, y, positive in points], 24, 40, ClickMaps.EUCLIDEAN)
+    for found, sign in zip(maps, (True, False), strict=True):
+        free = np.ones((24, 40), bool)
+        for x, y, positive in points:
+            free[y, x] &= positive is not sign
+        distance = distance_transform_edt(free) if not free.all() else np.full(free.shape, 255.0)
+        np.testing.assert_allclose(found, 1 - np.minimum(distance, 255) / 255, atol=1e-6)
+
+
+def test_distances_beyond_255_px_count_as_255():
+    maps = click_maps([Click(0, 0, positive=True)], 1, 400, ClickMaps.EUCLIDEAN)
+    assert maps[0, 0, 254] > 0
+    assert (maps[0, 0, 255:] == 0).all()
+    assert (maps[1] == 0).all()
+
+
+def test_central_clicks_stay_on_the_nucleus_near_its_middle():
+    ring = disk(9) & ~disk(4)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        click = central_click(disk(9), rng)
+        assert click.positive
+        assert np.hypot(click.x - 32, click.y - 32) < 6
+        on_ring = central_click(ring, rng)
+        assert ring[on_ring.y, on_ring.x]
 
 
 def test_next_click_goes_to_the_middle_of_the_larger_error():

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,7 +15,7 @@ from tests.unit.interactive.nuclei import draw_nuclei
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
 from nucleate.interactive.crops import draw, load_sources, rough_mask
-from nucleate.interactive.losses import normalised_focal_loss
+from nucleate.interactive.losses import PixelLoss, cross_entropy_loss, normalised_focal_loss, overlap_loss, total_loss
 from nucleate.interactive.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
 from nucleate.interactive.profiles import PROFILES, profile_named
 from nucleate.interactive.runtime import OnnxBackbone
@@ -134,6 +135,61 @@ def test_crops_hold_one_nucleus_a_positive_click_and_no_ignored_pixel():
     same = [draw(sources, 64, np.random.default_rng(5)) for _ in range(2)]
     assert np.array_equal(same[0].image, same[1].image)
     assert same[0].clicks == same[1].clicks
+
+
+def test_overlap_loss_is_one_minus_the_intersection_over_union_of_sure_masks():
+    target = torch.zeros(1, 20, 20)
+    target[:, 4:14, 4:14] = 1
+    found = torch.zeros(1, 20, 20)
+    found[:, 4:14, 9:19] = 1
+    counted = torch.ones(1, 20, 20)
+    logits = 100 * (found - 0.5)
+    assert torch.allclose(overlap_loss(logits, target, counted), torch.tensor(1 - 51 / 151))
+    counted[:, :, 14:] = 0  # what nobody counts is no error
+    assert torch.allclose(overlap_loss(logits, target, counted), torch.tensor(1 - 51 / 101))
+    assert overlap_loss(100 * (target - 0.5), target, torch.ones(1, 20, 20)) < 1e-4
+
+
+def test_cross_entropy_is_the_mean_over_counted_pixels_and_is_used_by_name():
+    logits = torch.tensor([[[2.0, -1.0], [0.5, 30.0]]])
+    target = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    counted = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
+    expected = torch.nn.functional.softplus(torch.tensor([-2.0, -1.0, -0.5])).mean()
+    assert torch.allclose(cross_entropy_loss(logits, target, counted), expected)
+    many = [torch.randn(2, 1, 8, 8), torch.randn(2, 2, 2, 2), (torch.rand(2, 8, 8) > 0.5).float(), torch.ones(2, 8, 8)]
+    with_focal, with_bce = (total_loss(*many, pixel_loss=loss) for loss in PixelLoss)
+    difference = normalised_focal_loss(many[0][:, 0], *many[2:]) - cross_entropy_loss(many[0][:, 0], *many[2:])
+    assert torch.allclose(with_focal - with_bce, difference, atol=1e-6)
+
+
+def test_crops_of_another_scale_show_the_same_nucleus():
+    folder = Folder()
+    sources = load_sources(a_dataset(folder).part("train"), folder.read)
+    area = {}
+    for zoom in (0.5, 1.0, 2.0):
+        crops = [draw(sources, 96, np.random.default_rng(seed), (zoom, zoom)) for seed in range(40)]
+        assert all(crop.image.shape == (96, 96, 4) and crop.counted.shape == (96, 96) for crop in crops)
+        area[zoom] = np.median([crop.nucleus.sum() for crop in crops])
+    assert area[0.5] == pytest.approx(area[1.0] / 4, rel=0.25)
+    assert area[2.0] == pytest.approx(area[1.0] * 4, rel=0.25)
+
+
+def test_labels_that_nobody_drew_are_drawn_anew():
+    folder = Folder()
+    image, instances = draw_nuclei(160, 10, 3)
+    swollen = cv2.dilate(instances.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.int32)
+    blobs = [folder.put(encode_png(image)), folder.put(encode_instances(swollen)[0]), None]
+    samples = {origin: Sample("s", *blobs, origin, "train") for origin in (Origin.PSEUDO, Origin.ACCEPTED)}
+    (drawn,) = load_sources([samples[Origin.PSEUDO]], folder.read)
+    (kept,) = load_sources([samples[Origin.ACCEPTED]], folder.read)
+    assert np.array_equal(kept.sample.instances, swollen)
+    assert not drawn.sample.ignore.any()
+    assert len(drawn.nuclei) >= 5
+
+    def overlap(found):
+        return (found & (instances > 0)).sum() / (found | (instances > 0)).sum()
+
+    assert overlap(drawn.sample.instances > 0) > overlap(swollen > 0) + 0.1
 
 
 def test_bad_masks_differ_from_the_nucleus():
