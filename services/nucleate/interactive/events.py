@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from nucleate import errors
 
 OPEN, CLICK, CLICK_MANY, PROPOSE, CLOSE = "open", "click", "click_many", "propose", "close"
 UNDO, REDO, SELECT, DELETE, ACCEPT = "undo", "redo", "select", "delete", "accept"
+MOST_AHEAD = 32  # events
+_READERS = ThreadPoolExecutor(16, thread_name_prefix="session-log")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,160}")
 
 
@@ -62,6 +65,17 @@ class SessionLog:
             return Event(**json.loads(data))
         except (ValueError, TypeError) as error:
             raise errors.CorruptBlob(f"session {self.session_id}: event {sequence} is damaged, open a new session") from error
+
+    def follow(self, sequence: int) -> Iterator[Event]:
+        """Events from number `sequence` on; the further it goes, the more are read at once, as a store takes its time."""
+        width = 1
+        while True:
+            numbers = range(sequence, sequence + width)
+            for event in map(self.read, numbers) if width == 1 else _READERS.map(self.read, numbers):
+                if event is None:
+                    return
+                yield event
+            sequence, width = sequence + width, min(2 * width, MOST_AHEAD)
 
     def append(self, sequence: int, event: Event) -> bool:
         """Write event number `sequence`; False when somebody else has."""

@@ -40,7 +40,7 @@ class Session:
 
     def catch_up(self) -> None:
         """Apply what other replicas have written."""
-        while event := self.log.read(self.state.sequence):
+        for event in self.log.follow(self.state.sequence):
             self.state.apply(event)
 
     def require_fresh(self) -> None:

@@ -14,6 +14,7 @@ from tests.unit.interactive.fake_session import WINDOW, DiskPredictor, fake_sess
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
+from nucleate.interactive.events import Event, SessionLog
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.objects import Box
 from nucleate.interactive.outcomes import mask_to_json
@@ -172,6 +173,15 @@ def test_a_hundred_calls_can_be_taken_back_and_no_more():
     with pytest.raises(errors.Precondition, match="nothing to undo"):
         sessions.undo("s", sequence)
     assert sessions.get("s").state.clicks_spent == 120
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 6, 7, 8, 40, 100])
+def test_a_log_of_any_length_is_read_to_its_end(length):
+    log = SessionLog(MemoryStore(), "s")
+    for n in range(length):
+        assert log.append(n, Event("undo", {"n": n}, {}))
+    assert [event.arguments["n"] for event in log.follow(0)] == list(range(length))
+    assert [event.arguments["n"] for event in log.follow(5)] == list(range(5, length))
 
 
 def test_redo_is_gone_once_something_new_happens():
