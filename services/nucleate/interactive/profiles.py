@@ -1,4 +1,4 @@
-"""Training recipes by name: `tiny` for tests, `cpu` for two cores, `w18s`, `full` (HRNet-W18) and `w32` for a GPU."""
+"""Training recipes: `tiny` for tests, `cpu` and `diverse` (several masks) for two cores, `w18s`, `full`, `w32` for a GPU."""
 
 from __future__ import annotations
 
@@ -73,6 +73,8 @@ PROFILES = {
 }
 # The full recipe for the other published networks.
 PROFILES |= {name: replace(PROFILES["full"], architecture=ARCHITECTURES[name]) for name in ("w18s", "w32")}
+# Latent diversity with the six masks of the published code.
+PROFILES["diverse"] = replace(PROFILES["cpu"], architecture=ARCHITECTURES["cpu"].with_masks(6))
 
 
 def profile_named(name: str) -> Profile:

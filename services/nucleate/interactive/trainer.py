@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nucleate.interactive import diversity_losses
 from nucleate.interactive.clicks import click_maps
 from nucleate.interactive.crops import Crop, Source, draw
+from nucleate.interactive.diversity_losses import click_points
 from nucleate.interactive.losses import total_loss
 from nucleate.interactive.network import InteractiveNetwork
 from nucleate.interactive.profiles import Profile
@@ -64,17 +66,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.network.train()
-        logits_B1HW, auxiliary_B2HW = self.network(*self._inputs(crops))
-        target_BHW = self._tensor([crop.nucleus for crop in crops])
-        counted_BHW = self._tensor([crop.counted for crop in crops])
-        loss = total_loss(
-            logits_B1HW,
-            auxiliary_B2HW,
-            target_BHW,
-            counted_BHW,
-            pixel_loss=self.profile.pixel_loss,
-            overlap_weight=self.profile.overlap_weight,
-        )
+        loss = self._loss(crops)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
@@ -83,6 +75,23 @@ class Trainer:
         averaging.follow(self.average, self.network, decay)
         self.step += 1
         return float(loss.detach())
+
+    def _loss(self, crops: Sequence[Crop]) -> Tensor:
+        target_BHW = self._tensor([crop.nucleus for crop in crops])
+        counted_BHW = self._tensor([crop.counted for crop in crops])
+        if self.profile.architecture.masks > 1:
+            proposals = self.network.propose(*self._inputs(crops))
+            points_B2HW = click_points([crop.clicks for crop in crops], *target_BHW.shape[1:]).to(self.device)
+            return diversity_losses.total_loss(proposals, target_BHW, counted_BHW, points_B2HW)
+        logits_B1HW, auxiliary_B2HW = self.network(*self._inputs(crops))
+        return total_loss(
+            logits_B1HW,
+            auxiliary_B2HW,
+            target_BHW,
+            counted_BHW,
+            pixel_loss=self.profile.pixel_loss,
+            overlap_weight=self.profile.overlap_weight,
+        )
 
     def _correct(self, crops: Sequence[Crop], rng: np.random.Generator) -> None:
         """One more click per crop where the network is wrong now; its mask becomes the previous mask."""

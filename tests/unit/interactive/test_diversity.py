@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.interactive.nuclei import draw_nuclei
 
+from nucleate.dataset.loading import LoadedSample
 from nucleate.interactive.architectures import ARCHITECTURES
 from nucleate.interactive.clicks import Click, click_maps
+from nucleate.interactive.crops import Source
 from nucleate.interactive.diversity import Proposals
 from nucleate.interactive.diversity_losses import (
     click_points,
@@ -18,10 +22,13 @@ from nucleate.interactive.diversity_losses import (
     selection_loss,
     total_loss,
 )
+from nucleate.interactive.model import BACKBONE, WEIGHTS, load_backbone, load_network, pack
 from nucleate.interactive.network import InteractiveNetwork
 from nucleate.interactive.predictor import Predictor
+from nucleate.interactive.profiles import PROFILES
 from nucleate.interactive.refinement import Inputs, Method, RefinementOptions, refine
 from nucleate.interactive.runtime import TorchBackbone
+from nucleate.interactive.trainer import Trainer, seeded_network
 from nucleate.pathology import appearance
 
 BATCH, MASKS, SIZE = 3, 4, 6
@@ -226,6 +233,24 @@ def test_training_lowers_the_loss_and_the_masks_come_to_differ():
     assert float(errors.amin(1).mean()) < float(errors.mean(0).amin()) - 0.01  # no mask is the best one everywhere
     chosen = errors.gather(1, proposals.scores.argmax(1, keepdim=True))
     assert float(chosen.mean()) < float(errors.mean())  # the selection network has learnt something
+
+
+def test_a_diverse_network_is_trained_and_checked_like_any_other():
+    profile = replace(PROFILES["tiny"], architecture=ARCHITECTURES["tiny"].with_masks(3), batch=2)
+    image, instances = draw_nuclei(96, 6, 0)
+    centres = [np.argwhere(instances == label).mean(0) for label in range(1, instances.max() + 1)]
+    nuclei = [(label, float(x), float(y)) for label, (y, x) in enumerate(centres, 1)]
+    sample = LoadedSample(image, instances, np.zeros(instances.shape, bool))
+    trainer = Trainer(profile, seeded_network(profile, 0), 0)
+    before = trainer.network.head.selection.score.weight.clone()
+    assert all(np.isfinite(trainer.train_step([Source(sample, appearance.planes(image), nuclei, 1.0)])) for _ in range(2))
+    assert not torch.equal(trainer.network.head.selection.score.weight, before)
+    files = pack(trainer.average)
+    again = load_network(profile.architecture, files[WEIGHTS])
+    load_backbone(again, files[BACKBONE], threads=1)
+    features = features_of(again, 2)
+    torch.testing.assert_close(again.decode(features), trainer.average.decode(features))
+    assert PROFILES["diverse"].architecture.masks == 6
 
 
 def test_proposals_of_one_mask_select_it():
