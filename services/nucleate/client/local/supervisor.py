@@ -16,6 +16,7 @@ from nucleate.client.local.ports import HOST, free_ports, freed, is_free
 from nucleate.client.local.processes import identity, last_words, spawn, stop
 from nucleate.client.local.state import ServiceRecord, State, load_state, locked, save_state
 from nucleate.errors import Precondition
+from nucleate.runtime.settings import ChannelSettings
 
 START_SECONDS = 300.0
 #: What a service may take after its own drain time before it is killed.
@@ -44,10 +45,12 @@ class Supervisor:
         """Start those of `services` that do not run, all at once, and wait until every one serves.
 
         Raises:
-            Precondition: a port is taken, a service ended while starting, or the services run with another store.
+            Precondition: a port is taken, a service ended while starting, the services run with another store, or they would
+            speak TLS to a command that speaks plain text.
         """
         wanted = list(services)
         check_installed(wanted)
+        _check_callable()
         with locked(self.home):
             state = load_state(self.home) or State(self.store)
             self._check_store(state)
@@ -183,6 +186,13 @@ def check_installed(services: Iterable[str]) -> None:
     needs = [name for name in ("numpy", "torch", "dbos") if importlib.util.find_spec(name) is None]
     if needs:
         raise Precondition(f"the services need {', '.join(needs)}: install nucleate[cpu], or nucleate[gpu]")
+
+
+def _check_callable() -> None:
+    """Raise at once what would otherwise be a wait for services that never answer."""
+    settings = ChannelSettings()
+    if os.environ.get("NUCLEATE_TLS_CERT") and not (settings.tls or settings.tls_ca):
+        raise Precondition("NUCLEATE_TLS_CERT is set but not NUCLEATE_TLS_CA: set it, so that the services can be called, too")
 
 
 def _size(path: Path) -> int:
