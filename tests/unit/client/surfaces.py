@@ -16,25 +16,25 @@ class Blocking:
     """Runs what an asyncio object's methods return in a loop of its own thread."""
 
     def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._target, self._loop = target, loop
+        self.target, self._loop = target, loop
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._target, name)
+        found = getattr(self.target, name)
         if not callable(found):
             return found
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._run(found(*args, **kwargs))
+            return self.run(found(*args, **kwargs))
 
         return call
 
     def __enter__(self) -> Any:
-        return self._run(self._target.__aenter__())
+        return self.run(self.target.__aenter__())
 
     def __exit__(self, *error: object) -> None:
-        self._run(self._target.__aexit__(*error))
+        self.run(self.target.__aexit__(*error))
 
-    def _run(self, result: Any) -> Any:
+    def run(self, result: Any) -> Any:
         if not inspect.isawaitable(result):
             return result
         found = asyncio.run_coroutine_threadsafe(_awaited(result), self._loop).result(60)
@@ -80,7 +80,7 @@ class Closing(Blocking):
         self._thread = thread
 
     def close(self) -> None:
-        self._run(self._target.close())
+        self.run(self.target.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
