@@ -71,12 +71,12 @@ class TestModels:
             bench.open(model=None, model_ref=f"model:{blob.uri}")
 
     def test_weights_that_are_not_finite_or_of_another_architecture_are_refused(self, bench):
+        name = "encoder.fuse_image.layers.0.weight"
+
         def spoilt(weights):
-            name = next(name for name, value in weights.items() if value.dtype == np.float32 and value.ndim == 4)
             return weights | {name: np.full_like(weights[name], np.nan)}
 
         def cut(weights):
-            name = next(name for name, value in weights.items() if value.ndim == 4)
             return weights | {name: weights[name][:1]}
 
         def scaled(weights):

@@ -22,7 +22,7 @@ class InteractiveSettings(ServiceSettings):
     live_minutes: float = Field(default=30.0, gt=0, description="after so long without a call a session leaves the memory")
     image_bytes: int = Field(default=256 << 20, ge=1, description="of one image that is sent in chunks")
     upload_bytes: int = Field(default=1 << 30, ge=1, description="of all images that are being sent at one time")
-    rpc_threads: int = Field(default=96, ge=32, description="calls served at once; an open stream of clicks takes one")
+    rpc_threads: int = Field(default=160, ge=32, description="calls served at once: streams, those in line, and the others")
     most_streams: int = Field(default=64, ge=1, description="streams of clicks; at least 16 threads stay free for other calls")
     compute: int = Field(default=0, ge=0, description="predictions at once; 0 = one per core")
     click_threads: int = Field(default=1, ge=1, description="of one prediction; fixed, so that load changes no mask")
