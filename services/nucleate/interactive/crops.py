@@ -18,7 +18,7 @@ from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.frames import Frame, centred
 from nucleate.interactive.redrawing import redraw
 from nucleate.interactive.sampling import correcting_click, first_clicks, positive_clicks
-from nucleate.pathology import appearance
+from nucleate.interactive.views import network_input, rescaled
 from nucleate.pathology.jitter import jitter_stain
 
 Value = TypeVar("Value", bound=np.generic)
@@ -28,12 +28,13 @@ SHIFT = 8  # px that the nucleus lies off the crop's centre at most
 ROUGH_SHARE = 0.25  # of the crops start from a bad mask, as a proposal taken back into work does
 STAIN_STRENGTH = (0.8, 1.25)  # range of each stain's factor after standardisation
 MARGIN_STRETCH, MARGIN_SHIFT = 0.15, 5.0  # of the margin plane: part of its contrast, grey levels
+SIZE_JITTER = 8.0  # levels of the size plane, a tenth of an octave
 MAX_RADIUS = 3  # px by which a bad mask is grown or shrunk at most
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A sample in memory, its `appearance.planes` and its usable nuclei: label, centre x, centre y."""
+    """A sample in memory, its `views.network_input` and its usable nuclei: label, centre x, centre y."""
 
     sample: LoadedSample
     planes: NDArray[np.uint8]
@@ -45,7 +46,7 @@ class Source:
 class Crop:
     """One training example, square H x W; `clicks` and `previous` move on with the simulated corrections.
 
-    `image` is H x W x 4 uint8, jittered `appearance.planes`, `nucleus` the wanted mask, `counted` where the loss looks.
+    `image` is H x W x 5 uint8, jittered `views.network_input`, `nucleus` the wanted mask, `counted` where the loss looks.
     """
 
     image: NDArray[np.uint8]
@@ -70,14 +71,14 @@ def load_sources(samples: Iterable[Sample], read: Callable[[BlobRef], bytes]) ->
 
 def _source(sample: Sample, loaded: LoadedSample) -> Source:
     """Labels that nobody drew are drawn anew, and only those trusted are clicked; where none is, they stay as they are."""
-    planes_HW4 = appearance.planes(loaded.image)
+    planes_HWP = network_input(loaded.image)
     if sample.origin is Origin.PSEUDO:
-        drawn_HW, trusted = redraw(planes_HW4, loaded.instances)
+        drawn_HW, trusted = redraw(planes_HWP, loaded.instances)
         if trusted:
             anew = LoadedSample(loaded.image, drawn_HW, np.zeros_like(loaded.ignore))
             nuclei = [nucleus for nucleus in _nuclei(anew) if nucleus[0] in set(trusted)]
-            return Source(anew, planes_HW4, nuclei, sample.weight)
-    return Source(loaded, planes_HW4, _nuclei(loaded), sample.weight)
+            return Source(anew, planes_HWP, nuclei, sample.weight)
+    return Source(loaded, planes_HWP, _nuclei(loaded), sample.weight)
 
 
 def _nuclei(loaded: LoadedSample) -> list[tuple[int, float, float]]:
@@ -111,7 +112,7 @@ def draw(sources: Sequence[Source], size: int, rng: np.random.Generator, zoom: t
         turned = np.rot90(array, turn)
         return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
 
-    image_HW4 = orient(jitter(_resized(frame.pixels(source.planes), size, cv2.INTER_LINEAR), rng))
+    image_HWP = orient(jitter(_resized(frame.pixels(source.planes), size, cv2.INTER_LINEAR), rng, size / frame.size))
     instances_HW = orient(_labels(frame, source.sample.instances, size, 0))
     counted_HW = ~orient(_labels(frame, source.sample.ignore, size, True))
     nucleus_HW = instances_HW == label
@@ -122,7 +123,7 @@ def draw(sources: Sequence[Source], size: int, rng: np.random.Generator, zoom: t
     else:
         previous_HW = np.zeros_like(nucleus_HW)
         clicks = first_clicks(instances_HW, label, rng)
-    return Crop(image_HW4, nucleus_HW, counted_HW, clicks, previous_HW)
+    return Crop(image_HWP, nucleus_HW, counted_HW, clicks, previous_HW)
 
 
 def _resized(array: NDArray[Value], size: int, interpolation: int) -> NDArray[Value]:
@@ -138,12 +139,17 @@ def _labels(frame: Frame, array_HW: NDArray[Value], size: int, outside: object) 
     return part_HW if frame.size == size else np.ascontiguousarray(part_HW[nearest[:, None], nearest])
 
 
-def jitter(planes_HW4: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Restain the colours a little; stretch and shift the margin plane, as another threshold would."""
-    colours_HW3 = jitter_stain(np.ascontiguousarray(planes_HW4[..., :3]), rng, STAIN_STRENGTH)
+def jitter(planes_HWP: NDArray[np.uint8], rng: np.random.Generator, scale: float = 1.0) -> NDArray[np.uint8]:
+    """Restain the colours a little; stretch and shift the margin plane, as another threshold would.
+
+    `scale`: how much the planes were enlarged; the size plane follows, and is off by what another estimate would be.
+    """
+    colours_HW3 = jitter_stain(np.ascontiguousarray(planes_HWP[..., :3]), rng, STAIN_STRENGTH)
     stretch, shift = rng.uniform(1 - MARGIN_STRETCH, 1 + MARGIN_STRETCH), rng.uniform(-MARGIN_SHIFT, MARGIN_SHIFT)
-    margin_HW = np.clip((planes_HW4[..., 3] - np.float32(127.5)) * stretch + 127.5 + shift, 0, 255)
-    return np.dstack([colours_HW3, np.rint(margin_HW).astype(np.uint8)])
+    margin_HW = np.clip((planes_HWP[..., 3] - np.float32(127.5)) * stretch + 127.5 + shift, 0, 255)
+    level = np.clip(rescaled(float(planes_HWP[0, 0, 4]), scale) + rng.normal(0, SIZE_JITTER), 0, 255)
+    size_HW = np.full(margin_HW.shape, np.rint(level))
+    return np.dstack([colours_HW3, np.rint(margin_HW).astype(np.uint8), size_HW.astype(np.uint8)])
 
 
 def _inside(frame: Frame, array_HW: NDArray[Value], outside: object) -> NDArray[Value]:

@@ -12,7 +12,7 @@ from nucleate import errors
 from nucleate.interactive.objects import Box
 from nucleate.interactive.predictor import Predictor
 from nucleate.interactive.state import SessionState
-from nucleate.pathology.appearance import PLANES
+from nucleate.interactive.views import PLANES
 
 MOST_WINDOW_PIXELS = 4096 * 4096
 

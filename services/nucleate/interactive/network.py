@@ -13,7 +13,7 @@ from nucleate.interactive.diversity import Proposals
 from nucleate.interactive.hrnet import HRNet
 from nucleate.interactive.layers import conv_bn, sharing_copy
 from nucleate.interactive.ocr import ObjectContextHead
-from nucleate.pathology.appearance import PLANES
+from nucleate.interactive.views import PLANES
 
 STRIDE = 4
 CHANNELS = (PLANES, 2, 1)  # of image, clicks and previous mask
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         """Features at stride 4.
 
         Args:
-            image_BPHW: `appearance.planes` in 0..1, height and width multiples of 32.
+            image_BPHW: `views.network_input` in 0..1, height and width multiples of 32.
             clicks_B2HW: positive and negative click maps in 0..1.
             previous_B1HW: previous mask in 0..1; all zero when there is none (feedback off).
 

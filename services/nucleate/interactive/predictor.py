@@ -28,7 +28,7 @@ from nucleate.interactive.prediction import (
     valid_clicks,
 )
 from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, refine_many
-from nucleate.pathology import appearance
+from nucleate.interactive.views import network_input
 
 __all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
 
@@ -89,7 +89,7 @@ class Predictor:
         """Take the RGB image, H x W x 3 uint8, that later clicks are on."""
         if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or 0 in image_HW3.shape:
             raise errors.InvalidImage(f"image has shape {image_HW3.shape} and type {image_HW3.dtype}: give H x W x 3 of uint8")
-        self._planes_HWP = appearance.planes(image_HW3)
+        self._planes_HWP = network_input(image_HW3)
 
     def predict(
         self,

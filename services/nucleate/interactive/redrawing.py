@@ -13,34 +13,32 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucleate.interactive.outlines import Float, Outlines, fill, find_outlines, moved_agreement
-from nucleate.pathology.classical import typical_area
+from nucleate.interactive.views import margin, radius_of
 
-TYPICAL = 1.0  # radius of a nucleus over that of the disk with the labels' typical area
-INSET = 0.75  # px that the steepest fall lies outside the contour a person draws
+TYPICAL = 0.9  # radius that outlines are expected to have over that of the blobs
+INSET = 0.65  # px that the steepest fall lies outside the contour a person draws
 BLOB_SIGMAS = (0.35, 0.6)  # of the typical radius
 LEAST_BLOB = 0.3
 LEAST_AREA = 25
 MOST_OVERLAP = 0.2  # of an outline's area may be taken by a clearer one
 MOVES, MOVE_SIGMA = 3, 2.0
-LEAST_AGREEMENT, LEAST_CLEARNESS, LEAST_WEAKEST = 0.75, 0.75, 0.6  # the last relative to the upper quartile of the labels
+LEAST_AGREEMENT, LEAST_CLEARNESS, LEAST_WEAKEST = 0.6, 0.65, 0.5  # the last relative to the upper quartile of the labels
 
 
-def redraw(planes_HW4: NDArray[np.uint8], instances_HW: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
+def redraw(planes_HWP: NDArray[np.uint8], instances_HW: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
     """New instance map of the whole image and the labels in it that are trusted.
 
-    The others still show where neighbours lie. Without any old label there is no typical size, and nothing is drawn.
+    The others still show where neighbours lie. Without any old label nothing is drawn.
 
     Args:
-        planes_HW4: `appearance.planes`; only the margin plane is used.
-        instances_HW: labels so far; they give seeds and the typical size.
+        planes_HWP: `views.network_input`; the margin and the size are used.
+        instances_HW: labels so far; they give seeds.
     """
     drawn_HW = np.zeros_like(instances_HW)
-    area = typical_area(instances_HW)
-    if not area:
-        return drawn_HW, []
-    typical = TYPICAL * float(np.sqrt(area / np.pi))
-    margin_HW = (planes_HW4[..., 3].astype(np.float32) - np.float32(127.5)) / np.float32(64)
     centres_N2 = _deepest_points(instances_HW)
+    if not len(centres_N2):
+        return drawn_HW, []
+    typical, margin_HW = TYPICAL * radius_of(float(planes_HWP[0, 0, 4])), margin(planes_HWP)
     seeds_N2 = np.concatenate([centres_N2, _blobs(margin_HW, typical)])
     outlines = find_outlines(margin_HW, seeds_N2, typical)
     least = LEAST_WEAKEST * float(np.quantile(outlines.weakest[: len(centres_N2)], 0.75))

@@ -29,7 +29,7 @@ from nucleate.interactive.profiles import PROFILES
 from nucleate.interactive.refinement import Inputs, Method, RefinementOptions, refine
 from nucleate.interactive.runtime import TorchBackbone
 from nucleate.interactive.trainer import Trainer, seeded_network
-from nucleate.pathology import appearance
+from nucleate.interactive.views import network_input
 
 BATCH, MASKS, SIZE = 3, 4, 6
 seeds = st.integers(0, 2**32 - 1)
@@ -205,7 +205,7 @@ def ambiguous_crops(count: int) -> tuple[torch.Tensor, ...]:
         image, instances = draw_nuclei(32, 2, seed)
         y, x = np.argwhere(instances == 1).mean(0).round().astype(int).tolist()
         clicks.append([Click(x, y, positive=True)])
-        images.append(appearance.planes(image).transpose(2, 0, 1) / np.float32(255))
+        images.append(network_input(image).transpose(2, 0, 1) / np.float32(255))
         maps.append(click_maps(clicks[-1], 32, 32))
         targets.append(instances > 0 if seed % 2 else instances == 1)
     planes, stacked, target = (torch.from_numpy(np.stack(arrays).astype(np.float32)) for arrays in (images, maps, targets))
@@ -243,7 +243,7 @@ def test_a_diverse_network_is_trained_and_checked_like_any_other():
     sample = LoadedSample(image, instances, np.zeros(instances.shape, bool))
     trainer = Trainer(profile, seeded_network(profile, 0), 0)
     before = trainer.network.head.selection.score.weight.clone()
-    assert all(np.isfinite(trainer.train_step([Source(sample, appearance.planes(image), nuclei, 1.0)])) for _ in range(2))
+    assert all(np.isfinite(trainer.train_step([Source(sample, network_input(image), nuclei, 1.0)])) for _ in range(2))
     assert not torch.equal(trainer.network.head.selection.score.weight, before)
     files = pack(trainer.average)
     again = load_network(profile.architecture, files[WEIGHTS])

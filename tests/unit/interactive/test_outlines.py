@@ -8,7 +8,8 @@ from tests.unit.interactive.nuclei import draw_nuclei
 from nucleate.interactive import outlines
 from nucleate.interactive.outlines import ANGLES, RADII, fill, find_outlines, moved_agreement, shortest_closed_path
 from nucleate.interactive.redrawing import redraw
-from nucleate.pathology import appearance, classical
+from nucleate.interactive.views import level_of, network_input, radius_of, rescaled, typical_radius
+from nucleate.pathology import classical
 
 
 def an_ellipse(half_width: float, half_height: float, x: float = 40, y: float = 40) -> np.ndarray:
@@ -64,7 +65,7 @@ def test_filling_keeps_the_area():
 
 def test_redrawn_labels_fit_better_than_thresholded_ones_and_nothing_comes_of_nothing():
     image, instances = draw_nuclei(192, 14, 1)
-    planes = appearance.planes(image)
+    planes = network_input(image)
     swollen = cv2.dilate(classical.segment(image).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.int32)
     drawn, trusted = redraw(planes, swollen)
     assert len(trusted) > 7
@@ -75,3 +76,19 @@ def test_redrawn_labels_fit_better_than_thresholded_ones_and_nothing_comes_of_no
     empty, none = redraw(planes, np.zeros_like(instances))
     assert not empty.any()
     assert none == []
+
+
+def test_the_size_plane_tells_the_radius_of_the_nuclei_and_follows_the_scale():
+    rng = np.random.default_rng(0)
+    for radius in (6, 10, 18):
+        margin = np.full((400, 400), -0.6, np.float32)
+        for y in range(40, 400, 64):
+            for x in range(40, 400, 64):
+                cv2.circle(margin, (x, y), radius, 0.9, -1)
+        margin = cv2.GaussianBlur(margin, (0, 0), 1.5) + rng.normal(0, 0.05, margin.shape).astype(np.float32)
+        assert typical_radius(margin) == pytest.approx(radius, rel=0.15)
+        assert radius_of(level_of(radius)) == pytest.approx(radius, rel=0.01)
+        assert radius_of(rescaled(level_of(radius), 1.5)) == pytest.approx(1.5 * radius, rel=0.01)
+    assert typical_radius(np.full((40, 50), -1, np.float32)) == 12
+    assert network_input(np.full((40, 50, 3), 255, np.uint8)).shape == (40, 50, 5)
+    assert network_input(draw_nuclei(64, 3, 0)[0])[..., 4].std() == 0

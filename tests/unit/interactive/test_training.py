@@ -127,7 +127,7 @@ def test_crops_hold_one_nucleus_a_positive_click_and_no_ignored_pixel():
     for size in (64, 160):  # the second reaches beyond the image
         for seed in range(12):
             crop = draw(sources, size, np.random.default_rng(seed))
-            assert crop.image.shape == (size, size, 4)
+            assert crop.image.shape == (size, size, 5)
             assert crop.nucleus.any()
             assert crop.clicks
             assert crop.counted.sum() == min(size, 128) ** 2
@@ -168,7 +168,7 @@ def test_crops_of_another_scale_show_the_same_nucleus():
     area = {}
     for zoom in (0.5, 1.0, 2.0):
         crops = [draw(sources, 96, np.random.default_rng(seed), (zoom, zoom)) for seed in range(40)]
-        assert all(crop.image.shape == (96, 96, 4) and crop.counted.shape == (96, 96) for crop in crops)
+        assert all(crop.image.shape == (96, 96, 5) and crop.counted.shape == (96, 96) for crop in crops)
         area[zoom] = np.median([crop.nucleus.sum() for crop in crops])
     assert area[0.5] == pytest.approx(area[1.0] / 4, rel=0.25)
     assert area[2.0] == pytest.approx(area[1.0] * 4, rel=0.25)
