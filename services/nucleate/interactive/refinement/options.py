@@ -43,7 +43,7 @@ class RefinementOptions:
         early_stop: off spends all evaluations even when the clicks are obeyed.
     """
 
-    method: Method = Method.FBRS_B
+    method: Method = Method.GAUSS_NEWTON
     most_evaluations: int = 20
     inertia: float | None = None
     early_stop: bool = True

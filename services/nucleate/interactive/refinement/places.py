@@ -47,15 +47,19 @@ class FeatureScale:
 
     def __init__(self, network: InteractiveNetwork, features_1CHW: Tensor, channels: int) -> None:
         self.length = 2 * channels
-        self._head, self._features_1CHW, self._rest = network.head, features_1CHW, features_1CHW.shape[1] - channels
+        self.head, self.features, self._rest = network.head, features_1CHW, features_1CHW.shape[1] - channels
 
     def logits(self, delta: Tensor) -> Tensor:
         """See `Place`."""
+        return self.read(delta)[0]
+
+    def read(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits H x W, and the head's class vectors 1 x K x D behind them."""
         scale_C, bias_C = (F.pad(part, (0, self._rest)) for part in delta.chunk(2))
-        logits_11HW, _ = self._head(
-            torch.addcmul(bias_C[None, :, None, None], self._features_1CHW, 1 + scale_C[None, :, None, None])
-        )
-        return _full_size(logits_11HW)
+        changed_1CHW = torch.addcmul(bias_C[None, :, None, None], self.features, 1 + scale_C[None, :, None, None])
+        pixels_1DHW = self.head.pixels(changed_1CHW)
+        objects_1KD = self.head.objects(self.head.auxiliary(changed_1CHW), pixels_1DHW)
+        return _full_size(self.head.classify(self.head.describe(pixels_1DHW, objects_1KD))), objects_1KD
 
     def inertia(self, delta: Tensor) -> Tensor:
         """|ds|^2 + 10 |db|^2."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,9 +13,11 @@ from torch import Tensor
 
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.network import STRIDE, InteractiveNetwork
-from nucleate.interactive.refinement.lbfgs import Objective, minimise
+from nucleate.interactive.refinement import gauss_newton
+from nucleate.interactive.refinement.gauss_newton import GaussNewton
+from nucleate.interactive.refinement.lbfgs import Best, Objective, minimise
 from nucleate.interactive.refinement.options import Cancelled, Inputs, Method, Refined, RefinementOptions
-from nucleate.interactive.refinement.places import INERTIA, Place, place_for
+from nucleate.interactive.refinement.places import INERTIA, FeatureScale, Place, place_for
 from nucleate.interactive.refinement.windows import Asked
 
 
@@ -49,16 +53,35 @@ def refine(
     start, probability_HW = _start(place, None if options.method is Method.NONE else delta, features_1CHW.device)
     if probability_HW is None:
         return Refined(np.zeros((height, width), np.float32), np.zeros(0, np.float32), 0, obeyed=False)
-    obeyed = asked.satisfied(probability_HW)
+    obeyed = asked.satisfied(probability_HW, clicked_only=options.method is Method.GAUSS_NEWTON)
     limit = 0 if options.method is Method.NONE or not len(asked.pixels) else options.most_evaluations
     if (obeyed and options.early_stop) or limit < 1:
         return _refined(place, probability_HW, start, 0, obeyed=obeyed)
-    inertia = INERTIA if options.inertia is None else options.inertia
-    objective = Objective(place, asked, inertia, limit, early_stop=options.early_stop, cancelled=cancelled)
-    best = minimise(objective, start)
+    solve = _gauss_newton if options.method is Method.GAUSS_NEWTON else _lbfgs
+    best = solve(place, asked, start, options, cancelled)
     if best.probability is None:
         return _refined(place, probability_HW, start, best.evaluations, obeyed=obeyed)
     return _refined(place, best.probability, best.delta, best.evaluations, obeyed=best.obeyed)
+
+
+def _lbfgs(place: Place, asked: Asked, start: Tensor, options: RefinementOptions, cancelled: Cancelled | None) -> Best:
+    inertia = INERTIA if options.inertia is None else options.inertia
+    objective = Objective(place, asked, inertia, options.most_evaluations, early_stop=options.early_stop, cancelled=cancelled)
+    return minimise(objective, start)
+
+
+def _gauss_newton(place: Place, asked: Asked, start: Tensor, options: RefinementOptions, cancelled: Cancelled | None) -> Best:
+    """Gauss-Newton steps; where they leave a click disobeyed, what remains of the evaluations goes to L-BFGS."""
+    assert isinstance(place, FeatureScale)
+    inertia = gauss_newton.INERTIA if options.inertia is None else options.inertia
+    share = math.ceil(gauss_newton.SHARE * options.most_evaluations)
+    best = GaussNewton(place, asked, inertia, share, early_stop=options.early_stop, cancelled=cancelled).minimise(start)
+    if best.obeyed and options.early_stop:
+        return best
+    rest = replace(options, most_evaluations=options.most_evaluations - best.evaluations, inertia=None)
+    other = _lbfgs(place, asked, start if best.probability is None else best.delta, rest, cancelled)
+    other.evaluations += best.evaluations
+    return other if other.obeyed or best.probability is None else replace(best, evaluations=other.evaluations)
 
 
 def refine_many(
@@ -110,7 +133,7 @@ def _unrefined(
     found: list[Refined | None] = []
     for i, probability_HW in enumerate(probability_NHW):
         asked = _asked(options.method, clicks[i], height, width, features_NCHW.device)
-        if asked.satisfied(probability_HW) and options.early_stop:
+        if asked.satisfied(probability_HW, clicked_only=options.method is Method.GAUSS_NEWTON) and options.early_stop:
             place = place_for(options.method, network, features_NCHW[i : i + 1], inputs.of(i) if inputs else None)
             nothing = torch.zeros(place.length, device=features_NCHW.device)
             found.append(_refined(place, probability_HW, nothing, 0, obeyed=True))

@@ -39,39 +39,39 @@ def click_windows(
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Flat indices P of the asked pixels, their sides 0 or 1, their weights in the corrective energy."""
+    """Flat indices P of the asked pixels, their sides 0 or 1, their weights in the corrective energy, which were clicked."""
 
     pixels: Tensor
     sides: Tensor
     weights: Tensor
+    clicked: Tensor
 
     @classmethod
     def windows(cls, clicks: Sequence[Click], height: int, width: int, device: torch.device) -> Asked:
         """3 x 3 windows; the energy is the mean over the positive plus the mean over the negative pixels (f-BRS)."""
         pixels, sides = click_windows(clicks, height, width)
         counts = np.array([max(np.count_nonzero(sides == side), 1) for side in (0, 1)], np.float32)
-        return cls._on(device, pixels, sides, np.float32(1) / counts[sides.astype(np.intp)])
+        clicked = np.isin(pixels, click_windows(clicks, height, width, radius=0)[0])
+        return cls._on(device, pixels, sides, np.float32(1) / counts[sides.astype(np.intp)], clicked)
 
     @classmethod
     def points(cls, clicks: Sequence[Click], height: int, width: int, device: torch.device) -> Asked:
         """The clicked pixels alone; the energy is the sum over them (BRS)."""
         pixels, sides = click_windows(clicks, height, width, radius=0)
-        return cls._on(device, pixels, sides, np.ones_like(sides))
+        return cls._on(device, pixels, sides, np.ones_like(sides), np.ones(len(pixels), bool))
 
     @classmethod
-    def _on(
-        cls, device: torch.device, pixels: NDArray[np.intp], sides: NDArray[np.float32], weights: NDArray[np.float32]
-    ) -> Asked:
-        on_device = [torch.from_numpy(array).to(device) for array in (pixels, sides, weights)]
-        return cls(*on_device)
+    def _on(cls, device: torch.device, *arrays: NDArray[np.generic]) -> Asked:
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
     def corrective(self, probability_HW: Tensor) -> Tensor:
         """Weighted sum of squared errors; the report's formula leaves out the square that the published losses have."""
         return (self.weights * self._errors(probability_HW).square()).sum()
 
-    def satisfied(self, probability_HW: Tensor) -> bool:
-        """Whether every asked pixel is on its side by `SIDE_MARGIN`."""
-        return bool((self._errors(probability_HW).abs() < 0.5 - SIDE_MARGIN).all())
+    def satisfied(self, probability_HW: Tensor, *, clicked_only: bool = False) -> bool:
+        """Whether every asked pixel, or every clicked one, is on its side by `SIDE_MARGIN`."""
+        right = self._errors(probability_HW).abs() < 0.5 - SIDE_MARGIN
+        return bool((right | ~self.clicked).all() if clicked_only else right.all())
 
     def _errors(self, probability_HW: Tensor) -> Tensor:
         return probability_HW.flatten()[self.pixels] - self.sides
