@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nucleate import errors
@@ -79,5 +79,5 @@ class SessionLog:
 
     def append(self, sequence: int, event: Event) -> bool:
         """Write event number `sequence`; False when somebody else has."""
-        data = json.dumps(asdict(event), sort_keys=True).encode()
+        data = json.dumps(vars(event), sort_keys=True).encode()
         return self._store.put_new(self._key(sequence), data, "application/json")
