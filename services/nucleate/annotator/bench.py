@@ -82,12 +82,8 @@ class Bench:
         """Correct one window in a session of its own."""
         image, wanted = images.image(patch.image), self._request.patches
         window = common_pb2.Window(x=patch.x, y=patch.y, width=patch.width, height=patch.height)
-        opening = interactive_pb2.OpenSessionRequest(image=image, window=window)
-        if wanted.proposals:
-            opening.proposals.CopyFrom(wanted.proposals[patch.image])
-        tool = self._open(opening)
-        if not wanted.proposals:
-            tool.propose()
+        tool = self._open(interactive_pb2.OpenSessionRequest(image=image, window=window))
+        tool.propose(wanted.proposals[patch.image] if wanted.proposals else None)
         hand = Hand(self._request.jitter, [self._request.seed, _CORRECTING, patch.image, patch.x, patch.y])
         began = time.monotonic()
         robot = Corrector(tool, patch.cut(images.map(patch.image)), tool.view().objects, hand)

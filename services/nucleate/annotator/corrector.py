@@ -1,7 +1,8 @@
 """The robot's routine for correcting proposals until a window's PQ is reached: always the click that is likely to help most.
 
-It does what a sensible person could do: sees which nuclei are missed and which objects are wrong, learns how well the tool
-answers, takes back a click that made things worse (the click stays spent), and does not try the same thing twice.
+It does what a sensible person could do: refuses proposals that are mostly junk, sees which nuclei are missed and which objects
+are wrong, learns how well the tool answers, takes back a click that made things worse (the click stays spent), and does not try
+the same thing for ever.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
+from nucleate.annotator.forecast import worth_refusing
 from nucleate.annotator.hand import Hand
 from nucleate.annotator.oracle import Map, Mask, error_region, iou, next_click
 from nucleate.annotator.plan import MATCH, Action, Experience, Kind, Standing, actions
 
-HOPELESS = 0.25  # IoU after a click on a missed nucleus under which it is taken back rather than corrected
-TRIES = 2  # clicks in a row on one nucleus before it is left
+TRIES = 5  # clicks on a nucleus in one go, and corrections of an object in all
+PROGRESS = 0.02  # IoU: a correction that brings less is not followed by another
 
 
 class CorrectingTool(Protocol):
@@ -27,7 +29,7 @@ class CorrectingTool(Protocol):
         """Click; returns the object's mask."""
 
     def undo(self) -> None:
-        """Take back the last click of the object in work."""
+        """Take back the last call: a click, or the proposals."""
 
     def select(self, object_id: int) -> Mask:
         """Take an object back into work; returns its mask."""
@@ -41,7 +43,7 @@ class CorrectingTool(Protocol):
 
 @dataclass(frozen=True)
 class Correction:
-    """What it took: deletions count as clicks, and so do clicks that were taken back."""
+    """What it took. Deletions and refusing the proposals count as clicks, and so do clicks that were taken back."""
 
     nuclei: int
     clicks: int
@@ -50,34 +52,49 @@ class Correction:
 
 
 class Corrector:
-    """Corrects one window. `objects_HW` holds the ids of the proposals, `oracle_HW` the nuclei."""
+    """Corrects one window with nuclei `oracle_HW`; `objects_HW` has the ids of the proposals, the session's last change."""
 
     def __init__(self, tool: CorrectingTool, oracle_HW: Map, objects_HW: Map, hand: Hand) -> None:
         self._tool, self._hand, self._oracle_HW = tool, hand, oracle_HW
         self._objects_HW = objects_HW.copy()
         self._experience = Experience()
-        self._given_up = set[tuple[Kind, int]]()
+        self._corrections: dict[int, int] = {}  # clicks on each object that was corrected; TRIES = leave it
         self._clicks = 0
 
     def correct(self, target_pq: float, checked: Callable[[], None] = lambda: None) -> Correction:
         """Work until the PQ is reached or nothing is left to try; `checked` is called before every action."""
         standing = Standing.of(self._oracle_HW, self._objects_HW)
         before = standing.pq
-        while standing.pq < target_pq and (action := self._best(standing)):
+        if before < target_pq and worth_refusing(standing, target_pq):
+            standing = self._refuse()
+        while standing.pq < target_pq and (sensible := self._sensible(standing)):
             checked()
-            self._take(action)
+            self._take(sensible[0], standing, sensible[1].gain if len(sensible) > 1 else 0.0)
             standing = Standing.of(self._oracle_HW, self._objects_HW)
         return Correction(len(standing.nuclei), self._clicks, before, standing.pq)
 
-    def _best(self, standing: Standing) -> Action | None:
-        return next((a for a in actions(standing, self._experience) if (a.kind, a.nucleus) not in self._given_up), None)
+    def _refuse(self) -> Standing:
+        """Take the proposals back as a whole."""
+        self._tool.undo()
+        self._objects_HW[:] = 0
+        self._clicks += 1
+        return Standing.of(self._oracle_HW, self._objects_HW)
 
-    def _take(self, action: Action) -> None:
+    def _sensible(self, standing: Standing) -> list[Action]:
+        """What is worth a click and was not tried too often, the best first."""
+        return [
+            action
+            for action in actions(standing, self._experience)
+            if not (action.kind is Kind.CORRECT and self._corrections.get(action.object_id, 0) >= TRIES)
+            and not (action.kind is Kind.ADD and self._experience.tried.get(action.nucleus, (0, 0.0))[0] >= TRIES)
+        ]
+
+    def _take(self, action: Action, standing: Standing, alternative: float) -> None:
         match action.kind:
             case Kind.DELETE:
                 self._delete(action.object_id)
             case Kind.ADD:
-                self._add(action.nucleus)
+                self._add(action.nucleus, standing, alternative)
             case Kind.CORRECT:
                 self._correct(action.nucleus, action.object_id)
 
@@ -86,24 +103,32 @@ class Corrector:
         self._objects_HW[self._objects_HW == object_id] = 0
         self._clicks += 1
 
-    def _add(self, nucleus: int) -> None:
-        """Click a missed nucleus; once more if that is nearly enough; else leave it missed: a bad object costs PQ."""
-        wanted_HW, clicked = self._oracle_HW == nucleus, set[tuple[int, int]]()
-        mask_HW = np.zeros_like(wanted_HW)
-        while len(clicked) < TRIES and iou(mask_HW, wanted_HW) <= MATCH:
-            if clicked and iou(mask_HW, wanted_HW) < HOPELESS:
+    def _add(self, nucleus: int, standing: Standing, alternative: float) -> None:
+        """Click a missed nucleus until it is found, or until another click promises less than the best `alternative`.
+
+        One that is not found is taken back: a bad object costs PQ.
+        """
+        wanted_HW, clicked, reached = self._oracle_HW == nucleus, set[tuple[int, int]](), 0.0
+        mask_HW, best = np.zeros_like(wanted_HW), 0.0
+        before, _ = self._experience.tried.get(nucleus, (0, 0.0))
+        while reached <= MATCH and len(clicked) < TRIES:
+            brings = self._experience.rescued(reached)
+            if len(clicked) > before and standing.pq_with(brings, objects=1) - standing.pq <= alternative:
                 break
             after_HW = self._click(wanted_HW, mask_HW, clicked, own_id=0)
             if after_HW is None:
                 break
-            credit = iou(after_HW, wanted_HW)
-            outcomes = self._experience.rescued if len(clicked) > 1 else self._experience.added
-            outcomes.append(credit if credit > MATCH else 0.0)
-            mask_HW = after_HW
-        if iou(mask_HW, wanted_HW) > MATCH:
+            after = iou(after_HW, wanted_HW)
+            if len(clicked) == 1:
+                self._experience.note_added(after)
+            else:
+                self._experience.note_corrected(reached, after)
+            mask_HW, reached, best = after_HW, after, max(best, after)
+        if reached > MATCH:
             self._accept(mask_HW)
         else:
-            self._given_up.add((Kind.ADD, nucleus))
+            # Counted even where no pixel could be clicked, so that it is not tried for ever.
+            self._experience.tried[nucleus] = max(len(clicked), before + 1), best
             for _ in clicked:
                 self._tool.undo()
 
@@ -113,16 +138,15 @@ class Corrector:
         mask_HW = self._tool.select(object_id)
         before = iou(mask_HW, wanted_HW)
         after_HW = self._click(wanted_HW, mask_HW, set(), own_id=object_id)
-        after = 0.0 if after_HW is None else iou(after_HW, wanted_HW)
-        if before > MATCH:
-            self._experience.improved.append(max(after - before, 0.0) / (1 - before) if before < 1 else 0.0)
-        else:
-            self._experience.rescued.append(after if after > MATCH else 0.0)
-        if after_HW is not None and after <= before:
-            self._tool.undo()
-        if after_HW is None or after <= before or after <= MATCH:
-            self._given_up.add((Kind.CORRECT, nucleus))
-        self._accept(after_HW if after_HW is not None and after > before else mask_HW)
+        after = before if after_HW is None else iou(after_HW, wanted_HW)
+        self._corrections[object_id] = self._corrections.get(object_id, 0) + 1 if after >= before + PROGRESS else TRIES
+        if after_HW is not None:
+            self._experience.note_corrected(before, after)
+            if after > before:
+                mask_HW = after_HW
+            else:
+                self._tool.undo()
+        self._accept(mask_HW)
 
     def _click(self, wanted_HW: Mask, mask_HW: Mask, clicked: set[tuple[int, int]], *, own_id: int) -> Mask | None:
         """Place the next click of the object in work; None where there is nothing to click."""

@@ -6,6 +6,7 @@ TP + FP/2 + FN/2 is half of T + P). An added nucleus raises S and P, a deleted o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -26,7 +27,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Action:
-    """One click on `nucleus` or `object_id` (0 = there is none) and the PQ it is expected to add."""
+    """A click on `nucleus` or `object_id` (0 = there is none); `gain` is the PQ it is expected to add, per click."""
 
     kind: Kind
     nucleus: int
@@ -38,23 +39,53 @@ class Action:
 class Experience:
     """What clicks have come to so far: a person learns within minutes what the tool gets right.
 
-    Each figure starts from a guess that counts as four clicks. `added` is the IoU that a first click on a missed nucleus brings
-    (0 where it stays under .5), `rescued` the same of a click on an object of IoU <= .5, `improved` the part of the missing IoU
-    that a click on a better object brings.
+    Every rate starts from a guess that counts as four clicks. An outcome is the IoU that a click brought, 0 where it stayed
+    under .5. `tried` holds, for nuclei that were clicked in vain and left, the clicks that took and the best IoU.
     """
 
-    added: list[float] = field(default_factory=lambda: [0.6] * 4)
-    rescued: list[float] = field(default_factory=lambda: [0.4] * 4)
-    improved: list[float] = field(default_factory=lambda: [0.3] * 4)
+    _added: list[float] = field(default_factory=lambda: [0.6] * 4)
+    _rescued: list[tuple[float, float]] = field(default_factory=lambda: [(0.5, 1.0)] * 4)
+    _improved: list[float] = field(default_factory=lambda: [0.3] * 4)
+    tried: dict[int, tuple[int, float]] = field(default_factory=dict)
 
-    def expected(self, outcomes: list[float]) -> float:
-        """Mean outcome."""
-        return sum(outcomes) / len(outcomes)
+    def note_added(self, after: float) -> None:
+        """A first click on a missed nucleus came to this IoU."""
+        self._added.append(_outcome(after))
+
+    def note_corrected(self, before: float, after: float) -> None:
+        """A further click took an object from one IoU to another."""
+        if before > MATCH:
+            self._improved.append(max(after - before, 0.0) / (1 - before) if before < 1 else 0.0)
+        else:
+            self._rescued.append((_outcome(after), _nearness(before)))
+
+    @property
+    def added(self) -> float:
+        """IoU that a first click on a missed nucleus brings."""
+        return sum(self._added) / len(self._added)
+
+    def rescued(self, iou: float) -> float:
+        """IoU that a click on an object of at most .5 brings: the nearer it is, the likelier it passes."""
+        outcomes = sum(outcome for outcome, _ in self._rescued)
+        return _nearness(iou) * outcomes / sum(nearness for _, nearness in self._rescued)
+
+    def improved(self, iou: float) -> float:
+        """IoU that a click on an object of more than .5 adds."""
+        return (1 - iou) * sum(self._improved) / len(self._improved)
+
+
+def _outcome(iou: float) -> float:
+    return iou if iou > MATCH else 0.0
+
+
+def _nearness(iou: float) -> float:
+    """How much likelier a click is to take an object past .5 the nearer it is: 0 at IoU .1, 1 at .45 and above."""
+    return min(max((iou - 0.1) / 0.35, 0.01), 1.0)
 
 
 @dataclass(eq=False)
 class Standing:
-    """A window's nuclei and objects as they are: pairs best IoU first, one to one, and the PQ."""
+    """A window's nuclei and objects (label: area) as they are; pairs one to one, best IoU first."""
 
     oracle: Map
     found: Map
@@ -68,15 +99,15 @@ class Standing:
         return cls(oracle_HW, objects_HW, match(oracle_HW, objects_HW), _areas(oracle_HW), _areas(objects_HW))
 
     @property
-    def quality(self) -> float:
-        """Sum of the IoUs of found nuclei."""
-        return sum(pair.iou for pair in self.pairs if pair.iou > MATCH)
-
-    @property
     def pq(self) -> float:
         """Panoptic quality; 1 where there is nothing to find and nothing found."""
-        count = len(self.nuclei) + len(self.objects)
-        return 2 * self.quality / count if count else 1.0
+        return self.pq_with() if self.nuclei or self.objects else 1.0
+
+    def pq_with(self, quality: float = 0.0, objects: int = 0) -> float:
+        """PQ if the sum of the IoUs and the number of objects were so much higher."""
+        total = sum(pair.iou for pair in self.pairs if pair.iou > MATCH) + quality
+        count = len(self.nuclei) + len(self.objects) + objects
+        return 2 * total / count if count else 0.0
 
 
 def actions(standing: Standing, experience: Experience) -> list[Action]:
@@ -89,40 +120,29 @@ def actions(standing: Standing, experience: Experience) -> list[Action]:
     )
 
 
-def _corrections(standing: Standing, experience: Experience) -> list[Action]:
-    count = len(standing.nuclei) + len(standing.objects)
-    chosen = []
+def _corrections(standing: Standing, experience: Experience) -> Iterator[Action]:
     for pair in standing.pairs:
-        better = experience.expected(experience.improved) * (1 - pair.iou)
-        if pair.iou > MATCH:
-            gain = 2 * better / count
-        else:  # worth something only if it passes .5, so the nearer the likelier
-            gain = 2 * experience.expected(experience.rescued) * min(1.0, pair.iou / 0.4) / count
-        chosen.append(Action(Kind.CORRECT, pair.nucleus, pair.object_id, gain))
-    return chosen
+        brings = experience.improved(pair.iou) if pair.iou > MATCH else experience.rescued(pair.iou)
+        yield Action(Kind.CORRECT, pair.nucleus, pair.object_id, standing.pq_with(brings) - standing.pq)
 
 
-def _additions(standing: Standing, experience: Experience) -> list[Action]:
-    covered = {pair.nucleus for pair in standing.pairs}
-    missed = np.isin(standing.oracle, [label for label in standing.nuclei if label not in covered])
-    free = np.bincount(standing.oracle[missed & (standing.found == 0)], minlength=1)
-    count = len(standing.nuclei) + len(standing.objects)
-    chosen = []
+def _additions(standing: Standing, experience: Experience) -> Iterator[Action]:
+    """Missed nuclei; one that was tried in vain takes all those clicks again and one more."""
+    found = {pair.nucleus for pair in standing.pairs if pair.iou > MATCH}
+    free = np.bincount(standing.oracle[standing.found == 0], minlength=1 + max(standing.nuclei, default=0))
     for label, area in standing.nuclei.items():
-        if label in covered or label >= len(free) or not free[label]:
+        if label in found or not free[label]:
             continue
+        clicks, reached = experience.tried.get(label, (0, 0.0))
         # Other objects keep their pixels, so that no more than the free share can be had.
-        brings = experience.expected(experience.added) * float(free[label]) / area
-        gain = 2 * (standing.quality + brings) / (count + 1) - standing.pq
-        chosen.append(Action(Kind.ADD, label, 0, gain))
-    return chosen
+        brings = (experience.rescued(reached) if clicks else experience.added) * float(free[label]) / area
+        yield Action(Kind.ADD, label, 0, (standing.pq_with(brings, objects=1) - standing.pq) / (clicks + 1))
 
 
-def _deletions(standing: Standing) -> list[Action]:
-    count = len(standing.nuclei) + len(standing.objects)
-    found = {pair.object_id: pair.nucleus for pair in standing.pairs if pair.iou > MATCH}
-    gain = 2 * standing.quality / (count - 1) - standing.pq if count > 1 else 0.0
-    return [Action(Kind.DELETE, 0, object_id, gain) for object_id in standing.objects if object_id not in found]
+def _deletions(standing: Standing) -> Iterator[Action]:
+    found = {pair.object_id for pair in standing.pairs if pair.iou > MATCH}
+    gain = standing.pq_with(objects=-1) - standing.pq
+    yield from (Action(Kind.DELETE, 0, object_id, gain) for object_id in standing.objects if object_id not in found)
 
 
 def _areas(labels_HW: Map) -> dict[int, int]:

@@ -13,8 +13,8 @@ from nucleate.annotator.oracle import Mask
 from nucleate.annotator.robot import View
 from nucleate.errors import Overloaded
 from nucleate.runtime.channels import DEADLINE_SECONDS, call
+from nucleate.v1 import common_pb2, interactive_pb2_grpc
 from nucleate.v1 import interactive_pb2 as pb
-from nucleate.v1 import interactive_pb2_grpc
 
 Stub = interactive_pb2_grpc.InteractiveServiceStub
 T = TypeVar("T")
@@ -78,9 +78,11 @@ class SessionTool:
         touched = {found.object_id for found in session.objects if found.clicks}
         return View(objects_HW, touched, session.object_id, work_HW, clicks)
 
-    def propose(self) -> None:
-        """Add the classical segmentation's objects."""
-        request = pb.ProposeRequest(session_id=self._id, sequence=self._sequence, classical=pb.ClassicalProposals())
+    def propose(self, instances: common_pb2.Blob | None) -> None:
+        """Add the objects of an instance map of the whole image; None = of the classical segmentation."""
+        request = pb.ProposeRequest(session_id=self._id, sequence=self._sequence, instances=instances)
+        if instances is None:
+            request.classical.SetInParent()
         self._sequence = patiently(self._stub.Propose, request, OPEN_SECONDS).sequence
 
     def click(self, x: int, y: int, *, positive: bool) -> Mask:
@@ -106,7 +108,7 @@ class SessionTool:
         )
 
     def undo(self) -> None:
-        """Take back the last click of the object in work."""
+        """Take back the last call that changed the session."""
         self._sequence = patiently(self._stub.Undo, pb.UndoRequest(session_id=self._id, sequence=self._sequence)).sequence
 
     def select(self, object_id: int) -> Mask:
