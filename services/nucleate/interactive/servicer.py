@@ -41,7 +41,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
     def __init__(self, context: ServiceContext, settings: InteractiveSettings) -> None:
         blobs = context.blobs.fenced()
         device = choose_device(settings.device)
-        threads = settings.threads or os.cpu_count() or 1
+        threads = settings.threads or len(os.sched_getaffinity(0))
         self._jobs = context.jobs
         self._train = partial(train_model, blobs=blobs, device=device, threads=threads)
         gate = Gate(settings.places, settings.most_waiting, partial(pin_threads, settings.click_threads))

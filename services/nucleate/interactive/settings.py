@@ -31,7 +31,7 @@ class InteractiveSettings(ServiceSettings):
     @property
     def places(self) -> int:
         """Predictions at once."""
-        return self.compute or max(1, (os.cpu_count() or 1) // self.click_threads)
+        return self.compute or max(1, len(os.sched_getaffinity(0)) // self.click_threads)
 
     @property
     def streams(self) -> int:

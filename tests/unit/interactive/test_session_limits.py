@@ -15,6 +15,7 @@ from nucleate.interactive.events import OPEN, Event, SessionLog
 from nucleate.interactive.gate import Gate
 from nucleate.interactive.live import LiveLimits, LiveSessions
 from nucleate.interactive.session import Limits
+from nucleate.pathology.appearance import PLANES
 from nucleate.runtime.store.memory import MemoryStore
 
 AT = Click(20, 20, positive=True)
@@ -178,7 +179,7 @@ class TestMemory:
             sessions.open(name, "{}")
         assert len(live) == 1
         assert live.find("b")
-        assert live.size == 60 * 72 * 7 + 4 * 48 * 40
+        assert live.size == 60 * 72 * (3 + PLANES) + 4 * 48 * 40
 
     def test_idle_sessions_are_dropped(self):
         now = [0.0]
