@@ -15,7 +15,7 @@ from nucleate.interactive.events import OPEN, Event, SessionLog
 from nucleate.interactive.gate import Gate
 from nucleate.interactive.live import LiveLimits, LiveSessions
 from nucleate.interactive.session import Limits
-from nucleate.pathology.appearance import PLANES
+from nucleate.interactive.views import PLANES
 from nucleate.runtime.store.memory import MemoryStore
 
 AT = Click(20, 20, positive=True)
