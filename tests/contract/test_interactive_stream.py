@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -131,7 +132,15 @@ class TestInteract:
             assert isinstance(error, errors.Overloaded)
             assert error.retry_after > 0
             assert first.end() == []
-            assert Stream(stub).ask(1, click=click_request(name, 2, 44, 40)).click.sequence == 3
+            second = Stream(stub)
+            assert second.ask(1, click=click_request(name, 2, 44, 40)).click.sequence == 3
+            second.answers.cancel()
+            for _ in range(100):  # the place of a caller that has gone is free as soon as the server has noticed
+                with contextlib.suppress(grpc.RpcError):
+                    assert Stream(stub).ask(1, undo=pb.UndoRequest(session_id=name, sequence=3)).undo.sequence == 4
+                    break
+                time.sleep(0.05)
+            assert bench.session(name).sequence == 4
 
 
 class TestCancelled:
