@@ -22,13 +22,14 @@ Float = NDArray[np.float32]
 ANGLES = 64
 STEP = np.float32(0.5)  # px between sampled radii
 RADII = np.arange(1.5, 36, STEP, dtype=np.float32)
-_TURN = 2 * np.pi * np.arange(ANGLES, dtype=np.float32) / ANGLES
-_COS, _SIN = np.cos(_TURN).astype(np.float32), np.sin(_TURN).astype(np.float32)
+TURN = 2 * np.pi * np.arange(ANGLES, dtype=np.float32) / ANGLES
+_COS, _SIN = np.cos(TURN).astype(np.float32), np.sin(TURN).astype(np.float32)
 _WING = 3  # samples on each side of an edge
 _MOST_JUMP = 3  # samples between neighbouring angles
 JUMP_WEIGHT = np.float32(0.04)
 SIZE_WEIGHT = np.float32(0.6)
 _LEAST_EDGE = np.float32(0.02)
+_FORBIDDEN = np.float32(30)  # dearer than any edge can make up for
 _CHUNK = 256
 
 
@@ -60,11 +61,28 @@ def find_outlines(margin_HW: Float, seeds_N2: Float, typical: float) -> Outlines
     return Outlines(radii, clearness, weakest)
 
 
+def bounded_outline(plane_HW: Float, seed: tuple[float, float], typical: float, forbidden_AR: NDArray[np.bool_]) -> Float:
+    """Radii (ANGLES) of the outline round one seed (x, y) that avoids forbidden places of its polar view where it can."""
+    edge_1AR = _edges(_polar(plane_HW, np.array([seed], np.float32)))
+    cost_1AR = _costs(edge_1AR, _reference(edge_1AR), typical) + _FORBIDDEN * forbidden_AR.astype(np.float32)
+    return np.asarray(RADII[shortest_closed_path(cost_1AR)[0]], np.float32)
+
+
+def _reference(edge_NAR: Float) -> Float:
+    """The strongest edges in sight of each seed, N x 1."""
+    strongest_N = np.quantile(edge_NAR, 0.98, axis=(1, 2))
+    return np.maximum(strongest_N, _LEAST_EDGE).astype(np.float32)[:, None]
+
+
+def _costs(edge_NAR: Float, reference_N1: Float, typical: float) -> Float:
+    size_R = SIZE_WEIGHT * np.log(RADII / np.float32(typical)) ** 2
+    return np.asarray(size_R - edge_NAR / reference_N1[:, :, None], np.float32)
+
+
 def _find(margin_HW: Float, seeds_N2: Float, typical: float) -> tuple[Float, Float, Float]:
     edge_NAR = _edges(_polar(margin_HW, seeds_N2))
-    reference_N1 = np.maximum(np.quantile(edge_NAR, 0.98, axis=(1, 2)), _LEAST_EDGE).astype(np.float32)[:, None]
-    size_R = SIZE_WEIGHT * np.log(RADII / np.float32(typical)) ** 2
-    path_NA = shortest_closed_path(size_R - edge_NAR / reference_N1[:, :, None])
+    reference_N1 = _reference(edge_NAR)
+    path_NA = shortest_closed_path(_costs(edge_NAR, reference_N1, typical))
     along_NA = np.take_along_axis(edge_NAR, path_NA[:, :, None], 2)[:, :, 0]
     return RADII[path_NA], (along_NA / reference_N1).mean(1), np.quantile(along_NA, 0.2, axis=1).astype(np.float32)
 
@@ -122,7 +140,7 @@ def moved_agreement(first: Outlines, seeds_N2: Float, second: Outlines, moved_N2
     x_NA = moved_N2[:, :1] + second.radii * _COS - seeds_N2[:, :1]
     y_NA = moved_N2[:, 1:] + second.radii * _SIN - seeds_N2[:, 1:]
     angle_NA, radius_NA = np.arctan2(y_NA, x_NA), np.hypot(x_NA, y_NA)
-    seen_NA = np.stack([np.interp(_TURN, a, r, period=2 * np.pi) for a, r in zip(angle_NA, radius_NA, strict=True)])
+    seen_NA = np.stack([np.interp(TURN, a, r, period=2 * np.pi) for a, r in zip(angle_NA, radius_NA, strict=True)])
     low, high = np.minimum(first.radii, seen_NA), np.maximum(first.radii, seen_NA)
     return np.asarray((low**2).sum(1) / (high**2).sum(1), np.float32)
 

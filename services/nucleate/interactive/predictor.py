@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click, Mask, click_maps
+from nucleate.interactive.closing import close
 from nucleate.interactive.finishing import finish
 from nucleate.interactive.frames import Frame, frame_for
 from nucleate.interactive.masks import ObjectMask
@@ -28,7 +29,7 @@ from nucleate.interactive.prediction import (
     valid_clicks,
 )
 from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, refine_many
-from nucleate.interactive.views import network_input
+from nucleate.interactive.views import margin, network_input, radius_of
 
 __all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
 
@@ -75,13 +76,15 @@ class Predictor:
         device: str = "cpu",
         *,
         flip: bool = False,
+        outline: bool = True,
     ) -> None:
-        """`flip`: average with the prediction on the mirrored frame, at twice the cost."""
+        """`flip`: average with the prediction on the mirrored frame, at twice the cost; `outline`: close masks by outlines."""
         self._network = network.eval().requires_grad_(requires_grad=False)
         self._backbone = backbone
         self._smallest = smallest_frame
         self._options = options or RefinementOptions()
         self._device = device
+        self._outline = outline
         self._mirrored = (False, True) if flip else (False,)
         self._planes_HWP: NDArray[np.uint8] | None = None
 
@@ -196,7 +199,7 @@ class Predictor:
         for seen in objects:
             seen.spent.encoding += 1000 * (encoded - started) / len(objects)
             seen.spent.refining += 1000 * (done - encoded) / len(objects)
-        return [(found, _finished(seen, found.probability)) for seen, found in zip(objects, refined, strict=True)]
+        return [(found, self._finished(seen, found.probability)) for seen, found in zip(objects, refined, strict=True)]
 
     def _inputs(self, objects: Sequence[_Object]) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's inputs on the device, all objects as they are, then all mirrored where asked for."""
@@ -242,6 +245,21 @@ class Predictor:
             found += [replace(r, probability=r.probability[:, ::-1]) for r in refined] if mirrored else refined
         return found
 
+    def _finished(self, seen: _Object, probability_HW: NDArray[np.float32]) -> ObjectMask:
+        """The whole mask after the frame's part was finished: a closed outline, or the network's mask where none fits."""
+        assert self._planes_HWP is not None
+        started, frame, previous_HW = perf_counter(), seen.frame, seen.seen()
+        locked_HW = seen.blocked(frame.x, frame.y, frame.size, frame.size)
+        planes_HWP = frame.pixels(self._planes_HWP)
+        typical = radius_of(float(planes_HWP[0, 0, 4]))
+        closed_HW = close(probability_HW, margin(planes_HWP), typical, seen.local(), previous_HW) if self._outline else None
+        if closed_HW is not None:  # an outline answers all clicks at once, so that no earlier mask is needed
+            probability_HW, previous_HW = closed_HW.astype(np.float32), np.zeros_like(previous_HW)
+        mask_HW = finish(probability_HW, seen.local(), locked_HW, previous_HW)
+        whole = _merge(seen.previous, frame, mask_HW)
+        seen.spent.finishing += 1000 * (perf_counter() - started)
+        return whole
+
 
 def _averaged(views: Sequence[Refined]) -> Refined:
     """The mean probability of an object's views; each view keeps its own change."""
@@ -253,16 +271,6 @@ def _averaged(views: Sequence[Refined]) -> Refined:
         sum(view.evaluations for view in views),
         all(view.obeyed for view in views),
     )
-
-
-def _finished(seen: _Object, probability_HW: NDArray[np.float32]) -> ObjectMask:
-    """The whole mask after the frame's part was finished."""
-    started, frame = perf_counter(), seen.frame
-    locked_HW = seen.blocked(frame.x, frame.y, frame.size, frame.size)
-    mask_HW = finish(probability_HW, seen.local(), locked_HW, seen.seen())
-    whole = _merge(seen.previous, frame, mask_HW)
-    seen.spent.finishing += 1000 * (perf_counter() - started)
-    return whole
 
 
 def _merge(previous: ObjectMask, frame: Frame, mask_HW: Mask) -> ObjectMask:
