@@ -6,6 +6,7 @@ TP + FP/2 + FN/2 is half of T + P). An added nucleus raises S and P, a deleted o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +16,7 @@ import numpy as np
 from nucleate.annotator.oracle import Map, Match, match
 
 MATCH = 0.5  # a nucleus is found by an object of more than this IoU
+PATIENCE = 10  # clicks that a guess counts for
 
 
 class Kind(Enum):
@@ -39,13 +41,14 @@ class Action:
 class Experience:
     """What clicks have come to so far: a person learns within minutes what the tool gets right.
 
-    Every rate starts from a guess that counts as four clicks. An outcome is the IoU that a click brought, 0 where it stayed
-    under .5. `tried` holds, for nuclei that were clicked in vain and left, the clicks that took and the best IoU.
+    Every rate starts from a guess, so that a few unlucky clicks turn nobody away from what works elsewhere. An outcome is the
+    IoU that a click brought, 0 where it stayed under .5. `tried` holds, for nuclei that were clicked in vain and left, the
+    clicks that took and the best IoU.
     """
 
-    _added: list[float] = field(default_factory=lambda: [0.6] * 4)
-    _rescued: list[tuple[float, float]] = field(default_factory=lambda: [(0.5, 1.0)] * 4)
-    _improved: list[float] = field(default_factory=lambda: [0.3] * 4)
+    _added: list[float] = field(default_factory=lambda: [0.6] * PATIENCE)
+    _rescued: list[tuple[float, float]] = field(default_factory=lambda: [(0.5, 1.0)] * PATIENCE)
+    _improved: list[float] = field(default_factory=lambda: [0.3] * PATIENCE)
     tried: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def note_added(self, after: float) -> None:
@@ -111,12 +114,13 @@ class Standing:
 
 
 def actions(standing: Standing, experience: Experience) -> list[Action]:
-    """Everything worth a click, the best first; of equal gains the larger nucleus, then the lower label."""
+    """Everything worth a click, the best first; of equal gains the nucleus of the most typical size, then the lower label."""
     found = [*_corrections(standing, experience), *_additions(standing, experience), *_deletions(standing)]
-    area = {0: 0, **standing.nuclei}
+    typical = float(np.median(list(standing.nuclei.values()))) if standing.nuclei else 1.0
+    oddity = {0: 0.0} | {label: abs(math.log(area / typical)) for label, area in standing.nuclei.items()}
     return sorted(
         (action for action in found if action.gain > 0),
-        key=lambda action: (-action.gain, -area[action.nucleus], action.nucleus, action.object_id),
+        key=lambda action: (-action.gain, oddity[action.nucleus], action.nucleus, action.object_id),
     )
 
 
