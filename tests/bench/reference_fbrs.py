@@ -4,8 +4,8 @@ Zoom-in from the second click on (box of the mask and the positive clicks x 1.4,
 has `TARGET` px; kept while positive clicks lie inside and it overlaps the wanted one by half), both flips, f-BRS-B on each by
 scipy's L-BFGS (m = 20, factr = 0, pgtol = 1e-8, maxfun = 20, of which its line searches take more), the first click not
 optimized, an end as soon as every window pixel is on its side or the mask stands still, clicks after the eighth in the loss
-only, torch throughout, the mask cut at 0.49 (Sofiiuk et al. 2020). Where this network differs: sides are multiples of 32 (384 px
-instead of 400, which favours the reference), and it is also given its last mask, as it was trained to expect one.
+only, torch throughout, the mask cut at 0.49 (Sofiiuk et al. 2020). Where this network differs: sides are multiples of 32 (384
+px instead of 400, which favours the reference), and it is also given its last mask, as it was trained to expect one.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.network import InteractiveNetwork
 from nucleate.interactive.predictor import Predictor, valid_clicks
 from nucleate.interactive.profiles import PROFILES
+from nucleate.interactive.refinement import Method, RefinementOptions
 from nucleate.interactive.runtime import TorchBackbone
 
 
@@ -118,3 +121,64 @@ def test_bad_calls_say_what_to_do(network, predictor):
         Predictor(network, TorchBackbone(network.encoder), 64).predict([Click(5, 5, positive=True)])
     with pytest.raises(errors.InvalidImage, match="uint8"):
         predictor.set_image(np.zeros((8, 8, 3), np.float32))
+
+
+def test_many_nuclei_at_once_are_as_each_alone(predictor):
+    points = [Click(x, y, positive=True) for x in (0, 30, 109) for y in (0, 45, 89)]
+    for point, found in zip(points, predictor.predict_many(points), strict=True):
+        alone = predictor.predict([point])
+        assert found.probability[0] == alone.probability[0]
+        np.testing.assert_allclose(found.probability[1], alone.probability[1], atol=1e-4)
+        assert found.honoured == alone.honoured == (True,)
+    with pytest.raises(errors.InvalidInput, match="must be positive"):
+        predictor.predict_many([Click(5, 5, positive=False)])
+    assert predictor.predict_many([]) == []
+
+
+def test_predictions_side_by_side_do_not_disturb_each_other(predictor):
+    clicks = [[Click(5 + 7 * i, 20, positive=True), Click(12 + 7 * i, 30, positive=False)] for i in range(8)]
+    alone = [predictor.predict(c) for c in clicks]
+    with ThreadPoolExecutor(8) as pool:
+        for found, expected in zip(pool.map(predictor.predict, clicks), alone, strict=True):
+            assert np.array_equal(found.probability[1], expected.probability[1])
+            assert found.mask.runs() == expected.mask.runs()
+
+
+def test_a_prediction_says_per_click_what_is_honoured_and_where_time_went(predictor):
+    clicks = [Click(20, 20, positive=True), Click(50, 50, positive=False), Click(50, 50, positive=True)]
+    found = predictor.predict(clicks)
+    assert found.honoured == (True, False, True)  # of two clicks on one pixel the later counts
+    assert found.clicks_obeyed
+    frame, probability = found.probability
+    assert found.honoured_by_network[0] == (probability[20 - frame.y, 20 - frame.x] > 0.5)
+    assert min(found.spent.encoding, found.spent.refining, found.spent.finishing) > 0
+
+
+def test_a_cancelled_prediction_stops(network):
+    predictor = Predictor(network, TorchBackbone(network.encoder), 64, RefinementOptions(early_stop=False))
+    predictor.set_image(np.random.default_rng(0).integers(0, 255, (90, 110, 3), np.uint8))
+    with pytest.raises(errors.Cancelled):
+        predictor.predict([Click(20, 20, positive=True)], cancelled=lambda: True)
+
+
+def test_flipping_averages_the_mirrored_view(network):
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    options, click = RefinementOptions(Method.NONE), Click(20, 30, positive=True)
+    predictor = Predictor(network, TorchBackbone(network.encoder), 64, options, flip=True)
+    predictor.set_image(image)
+    found = predictor.predict([click]).probability[1]
+    predictor.set_image(image[:, ::-1].copy())
+    mirrored = predictor.predict([Click(43, 30, positive=True)]).probability[1]
+    np.testing.assert_allclose(found, mirrored[:, ::-1], atol=1e-4)
+
+
+def test_a_frame_stays_while_the_object_lies_well_inside_it():
+    clicks, small = [Click(300, 300, positive=True)], ObjectMask(290, 290, np.ones((20, 20), bool))
+    kept = frame_for(small, clicks, 96, 900, 900)
+    moved = ObjectMask(300, 300, np.ones((24, 24), bool))
+    assert frame_for(moved, clicks, 96, 900, 900) != kept
+    assert frame_for(moved, clicks, 96, 900, 900, kept=kept) == kept
+    at_the_edge = ObjectMask(kept.x + 2, 300, np.ones((20, 20), bool))
+    assert frame_for(at_the_edge, clicks, 96, 900, 900, kept=kept) != kept
+    far = centred(500, 500, 96, 900, 900)
+    assert frame_for(small, clicks, 96, 900, 900, kept=far) == kept
