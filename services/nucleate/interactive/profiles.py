@@ -54,7 +54,7 @@ PROFILES = {
         ARCHITECTURES["cpu"],
         crop=64,
         batch=24,
-        steps=2400,
+        steps=2000,
         learning_rate=4e-3,
         iterations=2,
         checkpoint_every=200,
@@ -71,9 +71,9 @@ PROFILES = {
         validation=256,
     ),
 }
-# The full recipe for the largest of the published networks; the smallest one takes the reduced recipe, two cores and an hour.
+# The full recipe for the largest of the published networks; the smallest one takes the reduced recipe.
 PROFILES["w32"] = replace(PROFILES["full"], architecture=ARCHITECTURES["w32"])
-PROFILES["w18s"] = replace(PROFILES["cpu"], architecture=ARCHITECTURES["w18s"], learning_rate=2e-3)
+PROFILES["w18s"] = replace(PROFILES["cpu"], architecture=ARCHITECTURES["w18s"], steps=900, learning_rate=2e-3)
 # Latent diversity with the six masks of the published code.
 PROFILES["diverse"] = replace(PROFILES["cpu"], architecture=ARCHITECTURES["cpu"].with_masks(6))
 

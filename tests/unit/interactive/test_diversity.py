@@ -23,7 +23,7 @@ from nucleate.interactive.diversity_losses import (
     total_loss,
 )
 from nucleate.interactive.model import BACKBONE, WEIGHTS, load_backbone, load_network, pack
-from nucleate.interactive.network import InteractiveNetwork
+from nucleate.interactive.network import CHANNELS, InteractiveNetwork
 from nucleate.interactive.predictor import Predictor
 from nucleate.interactive.profiles import PROFILES
 from nucleate.interactive.refinement import Inputs, Method, RefinementOptions, refine
@@ -128,7 +128,7 @@ def test_click_points_mark_clicked_pixels_inside():
 def test_the_selection_network_gets_no_say_in_the_masks():
     torch.manual_seed(0)
     network = InteractiveNetwork(ARCHITECTURES["tiny"].with_masks(3))
-    proposals = network.propose(torch.rand(2, 4, 64, 64), torch.rand(2, 2, 64, 64), torch.zeros(2, 1, 64, 64))
+    proposals = network.propose(torch.rand(2, CHANNELS[0], 64, 64), torch.rand(2, 2, 64, 64), torch.zeros(2, 1, 64, 64))
     selection_loss(proposals.scores, torch.rand(2, 3)).backward()
     reached = {name.split(".")[1] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
     assert reached == {"selection"}
@@ -176,7 +176,7 @@ def test_a_settled_network_keeps_to_one_mask_and_shares_its_weights(diverse):
 @pytest.mark.parametrize("method", [method for method in Method if method is not Method.NONE])
 def test_refinement_brings_the_selected_mask_to_the_clicks(diverse, method):
     generator = torch.Generator().manual_seed(3)
-    inputs = Inputs(*(torch.rand((1, c, 64, 64), generator=generator) for c in (4, 2, 1)))
+    inputs = Inputs(*(torch.rand((1, c, 64, 64), generator=generator) for c in CHANNELS))
     features = diverse.encoder(inputs.image, inputs.clicks, inputs.previous)
     plain = refine(diverse, features, [], options=RefinementOptions(method), inputs=inputs)
     np.testing.assert_allclose(plain.probability, diverse.decode(features)[0][0, 0].sigmoid(), atol=1e-5)

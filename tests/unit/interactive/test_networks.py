@@ -8,7 +8,7 @@ import torch
 from nucleate import errors
 from nucleate.interactive.architectures import ARCHITECTURES, Architecture
 from nucleate.interactive.hrnet import HRNet
-from nucleate.interactive.network import InteractiveNetwork
+from nucleate.interactive.network import CHANNELS, InteractiveNetwork
 from nucleate.interactive.ocr import ObjectContextHead
 from nucleate.interactive.profiles import PROFILES
 
@@ -77,7 +77,7 @@ def test_the_head_differs_from_the_published_one_by_known_parts(name, keys):
 def test_features_have_a_quarter_of_the_size_at_any_multiple_of_32(name):
     network = InteractiveNetwork(ARCHITECTURES[name]).eval()
     with torch.no_grad():
-        features = network.encoder(torch.rand(2, 4, 32, 96), torch.rand(2, 2, 32, 96), torch.zeros(2, 1, 32, 96))
+        features = network.encoder(torch.rand(2, CHANNELS[0], 32, 96), torch.rand(2, 2, 32, 96), torch.zeros(2, 1, 32, 96))
         logits, auxiliary = network.decode(features)
     assert features.shape == (2, ARCHITECTURES[name].features, 8, 24)
     assert logits.shape == (2, 1, 32, 96)
@@ -89,7 +89,7 @@ def test_clicks_and_previous_mask_reach_the_image_features_and_the_segmentation_
     encoder = InteractiveNetwork(ARCHITECTURES["tiny"]).eval().encoder
     for fusion in (encoder.fuse_image, encoder.mix):  # fresh ones pass the colours on and nothing else
         torch.nn.init.normal_(fusion.layers[3].weight)
-    inputs = [torch.rand(1, 4, 32, 32), torch.zeros(1, 2, 32, 32), torch.zeros(1, 1, 32, 32)]
+    inputs = [torch.rand(1, CHANNELS[0], 32, 32), torch.zeros(1, 2, 32, 32), torch.zeros(1, 1, 32, 32)]
     image = ARCHITECTURES["tiny"].image_features
     with torch.no_grad():
         plain = encoder(*inputs)
