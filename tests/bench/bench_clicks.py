@@ -194,11 +194,14 @@ def variants(network, onnx, crop, wanted):
         options = RefinementOptions(method, early_stop=False)
         found[f"{method}, forced 20"] = partial(Predictor, network, onnx, crop, options)
         found[f"{method}, torch backbone"] = partial(Predictor, network, torch_backbone, crop, RefinementOptions(method))
+    for method in (Method.NONE, Method.FBRS_B, Method.GAUSS_NEWTON):
+        options = RefinementOptions(method)
+        found[f"{method}, network's mask"] = partial(Predictor, network, onnx, crop, options, outline=False)
     ours = {name: (make(), Ours) for name, make in found.items()}
     for forced in (False, True):
         name = f"{REFERENCE}, forced 20" if forced else REFERENCE
         ours[name] = None, partial(Reference, network, forced)
-    return {name: ours[name] for name in ours if not wanted or any(name.startswith(w) for w in wanted)}
+    return {name: ours[name] for name in ours if not wanted or name in wanted}
 
 
 def table(rows):
@@ -247,7 +250,7 @@ def main():
     parser.add_argument("--clicks", type=int, default=5, help="most per nucleus; the standard protocol has 20")
     parser.add_argument("--crop", type=int, default=0, help="smallest frame in px; 0 = the model's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--methods", nargs="*", default=[], help="beginnings of the rows' names; all by default")
+    parser.add_argument("--methods", nargs="*", default=[], help="the rows' names; all by default")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if bool(given.images) != bool(given.masks):
