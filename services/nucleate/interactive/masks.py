@@ -53,6 +53,17 @@ class ObjectMask:
             seen_HW[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x] = part
         return seen_HW
 
+    def replaced(self, x: int, y: int, part_HW: Mask) -> ObjectMask:
+        """The mask with its part in a window of the image, top-left pixel at (x, y), replaced."""
+        if not self.area:
+            return ObjectMask.cut(part_HW, x, y)
+        (height, width), (part_height, part_width) = self.bits.shape, part_HW.shape
+        left, top = min(x, self.x), min(y, self.y)
+        right, bottom = max(x + part_width, self.x + width), max(y + part_height, self.y + height)
+        whole_HW = self.within(left, top, right - left, bottom - top)
+        whole_HW[y - top : y - top + part_height, x - left : x - left + part_width] = part_HW
+        return ObjectMask.cut(whole_HW, left, top)
+
     def runs(self) -> list[int]:
         """Row-major run lengths inside the box, starting with background; they sum to the box's area."""
         flat = self.bits.ravel()

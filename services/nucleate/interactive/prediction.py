@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.frames import Frame
@@ -14,6 +16,14 @@ from nucleate.interactive.masks import ObjectMask
 
 # (x, y, width, height) of a box in image pixels -> True where the object may not go: finished neighbours, outside the window.
 Blocked = Callable[[int, int, int, int], Mask]
+
+
+class Backbone(Protocol):
+    """Runs the encoder: float32 image planes NPHW in 0..1, click maps N2HW, previous masks N1HW -> features NCH/4W/4."""
+
+    def encode(self, image_NPHW: Tensor, clicks_N2HW: Tensor, previous_N1HW: Tensor) -> Tensor:
+        """Features of a batch, on the device of the predictor."""
+        ...
 
 
 @dataclass

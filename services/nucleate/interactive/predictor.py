@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from nucleate.interactive.frames import Frame, frame_for
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.network import InteractiveNetwork
 from nucleate.interactive.prediction import (
+    Backbone,
     Blocked,
     Prediction,
     Spent,
@@ -28,20 +28,12 @@ from nucleate.interactive.prediction import (
     image_box,
     valid_clicks,
 )
-from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, refine_many
+from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, averaged, refine_many
 from nucleate.interactive.views import margin, network_input, radius_of
 
 __all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
 
 BATCH = 32  # frames per forward pass
-
-
-class Backbone(Protocol):
-    """Runs the encoder: float32 image planes NPHW in 0..1, click maps N2HW, previous masks N1HW -> features NCH/4W/4."""
-
-    def encode(self, image_NPHW: Tensor, clicks_N2HW: Tensor, previous_N1HW: Tensor) -> Tensor:
-        """Features of a batch, on the device of the predictor."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +186,7 @@ class Predictor:
         features_NCHW = self._backbone.encode(*inputs)
         encoded = perf_counter()
         views = self._refine(objects, features_NCHW, inputs, cancelled)
-        refined = [_averaged(views[i :: len(objects)]) for i in range(len(objects))]
+        refined = [averaged(views[i :: len(objects)]) for i in range(len(objects))]
         done = perf_counter()
         for seen in objects:
             seen.spent.encoding += 1000 * (encoded - started) / len(objects)
@@ -256,30 +248,6 @@ class Predictor:
         if closed_HW is not None:  # an outline answers all clicks at once, so that no earlier mask is needed
             probability_HW, previous_HW = closed_HW.astype(np.float32), np.zeros_like(previous_HW)
         mask_HW = finish(probability_HW, seen.local(), locked_HW, previous_HW)
-        whole = _merge(seen.previous, frame, mask_HW)
+        whole = seen.previous.replaced(frame.x, frame.y, mask_HW)
         seen.spent.finishing += 1000 * (perf_counter() - started)
         return whole
-
-
-def _averaged(views: Sequence[Refined]) -> Refined:
-    """The mean probability of an object's views; each view keeps its own change."""
-    if len(views) == 1:
-        return views[0]
-    return Refined(
-        np.mean([view.probability for view in views], axis=0, dtype=np.float32),
-        np.concatenate([view.delta for view in views]),
-        sum(view.evaluations for view in views),
-        all(view.obeyed for view in views),
-    )
-
-
-def _merge(previous: ObjectMask, frame: Frame, mask_HW: Mask) -> ObjectMask:
-    """The previous mask with the frame's part replaced."""
-    if not previous.area:
-        return ObjectMask.cut(mask_HW, frame.x, frame.y)
-    height, width = previous.bits.shape
-    left, top = min(frame.x, previous.x), min(frame.y, previous.y)
-    right, bottom = max(frame.x + frame.size, previous.x + width), max(frame.y + frame.size, previous.y + height)
-    whole_HW = previous.within(left, top, right - left, bottom - top)
-    whole_HW[frame.y - top : frame.y - top + frame.size, frame.x - left : frame.x - left + frame.size] = mask_HW
-    return ObjectMask.cut(whole_HW, left, top)

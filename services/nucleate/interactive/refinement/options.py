@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,3 +79,15 @@ class Refined:
     delta: NDArray[np.float32]
     evaluations: int
     obeyed: bool
+
+
+def averaged(views: Sequence[Refined]) -> Refined:
+    """The mean probability of an object's views; each view keeps its own change."""
+    if len(views) == 1:
+        return views[0]
+    return Refined(
+        np.mean([view.probability for view in views], axis=0, dtype=np.float32),
+        np.concatenate([view.delta for view in views]),
+        sum(view.evaluations for view in views),
+        all(view.obeyed for view in views),
+    )
