@@ -22,15 +22,15 @@ import torch
 from tests.bench.reference_fbrs import ReferenceObject
 
 from nucleate.interactive.clicks import Click, click_maps, intersection_over_union, next_click
-from nucleate.interactive.export import export_encoder
 from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network
-from nucleate.interactive.network import InteractiveNetwork
-from nucleate.interactive.predictor import Predictor
-from nucleate.interactive.profiles import profile_named
+from nucleate.interactive.networks.backbones import OnnxBackbone, TorchBackbone
+from nucleate.interactive.networks.export import export_encoder
+from nucleate.interactive.networks.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network
+from nucleate.interactive.networks.network import InteractiveNetwork
+from nucleate.interactive.prediction.predictor import Predictor
+from nucleate.interactive.prediction.views import network_input
 from nucleate.interactive.refinement import Method, RefinementOptions
-from nucleate.interactive.runtime import OnnxBackbone, TorchBackbone
-from nucleate.interactive.views import network_input
+from nucleate.interactive.training.profiles import profile_named
 from nucleate.pathology.codec import decode_image, decode_instances
 from nucleate.synthesis.tissue import draw_tissue
 

@@ -16,10 +16,10 @@ from nucleate import errors
 from nucleate.annotator import servicer as annotator
 from nucleate.annotator.settings import AnnotatorSettings
 from nucleate.interactive import servicer as interactive
-from nucleate.interactive.model import ModelCard, pack
-from nucleate.interactive.profiles import PROFILES
+from nucleate.interactive.networks.model import ModelCard, pack
 from nucleate.interactive.settings import InteractiveSettings
-from nucleate.interactive.trainer import seeded_network
+from nucleate.interactive.training.profiles import PROFILES
+from nucleate.interactive.training.trainer import seeded_network
 from nucleate.pathology.codec import decode_instances, encode_instances, encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import call, connect, follow

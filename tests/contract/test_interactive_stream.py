@@ -16,7 +16,7 @@ import pytest
 from tests.contract.interactive_bench import click, click_request
 
 from nucleate import errors
-from nucleate.interactive.predictor import Predictor
+from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.runtime.channels import call
 from nucleate.runtime.faults import rpc_error_to_domain
 from nucleate.v1 import interactive_pb2 as pb
@@ -113,7 +113,7 @@ class TestInteract:
         def broken(*_: object) -> None:
             raise ValueError("hunter2")
 
-        monkeypatch.setattr("nucleate.interactive.sessions.predict_click", broken)
+        monkeypatch.setattr("nucleate.interactive.sessions.calls.predict_click", broken)
         error = stream.ask(1, click=click_request(name, 1, 40, 40)).error
         assert (error.code, error.name) == (grpc.StatusCode.INTERNAL.value[0], "")
         assert "hunter2" not in error.message

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from tests.e2e.command import draw_tissue, error_line, nucleate
 
-from nucleate.interactive.model import ModelCard, pack
-from nucleate.interactive.profiles import PROFILES
-from nucleate.interactive.trainer import seeded_network
+from nucleate.interactive.networks.model import ModelCard, pack
+from nucleate.interactive.training.profiles import PROFILES
+from nucleate.interactive.training.trainer import seeded_network
 
 SIDE = 96
 

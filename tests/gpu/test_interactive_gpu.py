@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from nucleate.interactive.architectures import ARCHITECTURES
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.export import export_encoder
-from nucleate.interactive.model import BACKBONE, load_backbone, pack
-from nucleate.interactive.network import CHANNELS, InteractiveNetwork
-from nucleate.interactive.predictor import Predictor
+from nucleate.interactive.networks.architectures import ARCHITECTURES
+from nucleate.interactive.networks.backbones import OnnxBackbone, TorchBackbone
+from nucleate.interactive.networks.export import export_encoder
+from nucleate.interactive.networks.model import BACKBONE, load_backbone, pack
+from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.interactive.refinement import Method, RefinementOptions
-from nucleate.interactive.runtime import OnnxBackbone, TorchBackbone
 
 pytestmark = [
     pytest.mark.gpu,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from nucleate.dataset.manifest import Dataset
-from nucleate.interactive.model import KIND, ModelCard, pack
-from nucleate.interactive.models import pin_threads, read_network
-from nucleate.interactive.profiles import profile_named
-from nucleate.interactive.training import train
+from nucleate.interactive.networks.model import KIND, ModelCard, pack
+from nucleate.interactive.networks.models import pin_threads, read_network
+from nucleate.interactive.training.loop import train
+from nucleate.interactive.training.profiles import profile_named
 from nucleate.interactive.transfer import blob_reader, file_readers
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job
@@ -21,7 +21,7 @@ _MEDIA_TYPES = {"model.safetensors": "application/vnd.safetensors", "backbone.on
 def train_model(
     request: pb.InteractiveServiceTrainRequest, blobs: Blobs, device: str, threads: int, job: Job
 ) -> pb.InteractiveServiceTrainResult:
-    """Train on `threads` threads as the request says; see `training.train`."""
+    """Train on `threads` threads as the request says; see `training.loop.train`."""
     pin_threads(threads)
     profile, parent, initial = profile_named(request.profile), "", None
     if request.initial != common_pb2.Model():

@@ -12,12 +12,12 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.interactive.material import Material, Picture, window_for
-from nucleate.interactive.models import ModelCache
-from nucleate.interactive.objects import Box
+from nucleate.interactive.networks.models import ModelCache
 from nucleate.interactive.refinement import RefinementOptions
-from nucleate.interactive.session import Limits, opening_state, require_same_size
-from nucleate.interactive.state import SessionState
+from nucleate.interactive.sessions.material import Material, Picture, window_for
+from nucleate.interactive.sessions.objects import Box
+from nucleate.interactive.sessions.session import Limits, opening_state, require_same_size
+from nucleate.interactive.sessions.state import SessionState
 from nucleate.interactive.transfer import file_readers, message_text, refinement_message, refinement_options
 from nucleate.pathology import classical
 from nucleate.pathology.codec import decode_image, decode_instances, encode_instances, encode_png

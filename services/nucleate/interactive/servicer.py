@@ -16,16 +16,16 @@ from nucleate.interactive import transfer
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.figures import Figures
 from nucleate.interactive.fitting import train_model
-from nucleate.interactive.gate import Gate
 from nucleate.interactive.interact import Interactions, until_gone
-from nucleate.interactive.live import LiveLimits, LiveSessions
-from nucleate.interactive.models import ModelCache, pin_threads
+from nucleate.interactive.networks.models import ModelCache, pin_threads
 from nucleate.interactive.opening import Opening
-from nucleate.interactive.profiles import profile_named
 from nucleate.interactive.refinement import RefinementOptions
-from nucleate.interactive.session import Limits
-from nucleate.interactive.sessions import Sessions
+from nucleate.interactive.sessions.calls import Sessions
+from nucleate.interactive.sessions.gate import Gate
+from nucleate.interactive.sessions.live import LiveLimits, LiveSessions
+from nucleate.interactive.sessions.session import Limits
 from nucleate.interactive.settings import InteractiveSettings
+from nucleate.interactive.training.profiles import profile_named
 from nucleate.interactive.uploads import Uploads
 from nucleate.learning.device import choose_device
 from nucleate.runtime.server import ServiceContext
@@ -75,7 +75,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
     def Train(
         self, request: pb.InteractiveServiceTrainRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.InteractiveServiceTrainResponse]:
-        """Train a model; see `training.train`."""
+        """Train a model; see `training.loop.train`."""
         profile_named(request.profile)
         work = partial(self._train, request)
         return self._jobs.stream(request, pb.InteractiveServiceTrainResponse, lambda job: work(job=job))

@@ -11,12 +11,12 @@ from google.protobuf import json_format
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.events import Event
-from nucleate.interactive.objects import Accepted
-from nucleate.interactive.outcomes import mask_to_json, probability_values
 from nucleate.interactive.refinement import Method, RefinementOptions
-from nucleate.interactive.session import Session
-from nucleate.interactive.sessions import Clicked
+from nucleate.interactive.sessions.calls import Clicked
+from nucleate.interactive.sessions.events import Event
+from nucleate.interactive.sessions.objects import Accepted
+from nucleate.interactive.sessions.outcomes import mask_to_json, probability_values
+from nucleate.interactive.sessions.session import Session
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 from nucleate.v1 import interactive_pb2 as pb

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from nucleate import errors
-from nucleate.interactive.gate import Cancelled, Gate
+from nucleate.interactive.sessions.gate import Cancelled, Gate
 from nucleate.pathology.codec import decode_image
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2

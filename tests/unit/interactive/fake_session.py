@@ -11,17 +11,17 @@ import numpy as np
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.events import EventStore
-from nucleate.interactive.frames import Frame
-from nucleate.interactive.gate import Gate
-from nucleate.interactive.live import LiveLimits, LiveSessions
 from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.material import Material, Picture
-from nucleate.interactive.objects import Box
-from nucleate.interactive.prediction import Blocked, Prediction, Spent
-from nucleate.interactive.session import Limits
-from nucleate.interactive.sessions import Sessions
-from nucleate.interactive.state import SessionState
+from nucleate.interactive.prediction.frames import Frame
+from nucleate.interactive.prediction.result import Blocked, Prediction, Spent
+from nucleate.interactive.sessions.calls import Sessions
+from nucleate.interactive.sessions.events import EventStore
+from nucleate.interactive.sessions.gate import Gate
+from nucleate.interactive.sessions.live import LiveLimits, LiveSessions
+from nucleate.interactive.sessions.material import Material, Picture
+from nucleate.interactive.sessions.objects import Box
+from nucleate.interactive.sessions.session import Limits
+from nucleate.interactive.sessions.state import SessionState
 
 WINDOW = Box(8, 4, 48, 40)
 RADIUS = 5

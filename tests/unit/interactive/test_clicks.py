@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from nucleate import errors
 from nucleate.interactive.clicks import Click, ClickMaps, click_maps, intersection_over_union, next_click
 from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.sampling import (
+from nucleate.interactive.training.sampling import (
     BAND,
     MARGIN,
     SPACING,

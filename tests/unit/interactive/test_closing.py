@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.closing import close
+from nucleate.interactive.prediction.closing import close
 
 NOTHING = np.zeros((96, 96), bool)
 

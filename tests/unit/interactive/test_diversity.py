@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate.dataset.loading import LoadedSample
-from nucleate.interactive.architectures import ARCHITECTURES
 from nucleate.interactive.clicks import Click, click_maps
-from nucleate.interactive.crops import Source
-from nucleate.interactive.diversity import Proposals
-from nucleate.interactive.diversity_losses import (
+from nucleate.interactive.networks.architectures import ARCHITECTURES
+from nucleate.interactive.networks.backbones import TorchBackbone
+from nucleate.interactive.networks.diversity import Proposals
+from nucleate.interactive.networks.diversity_losses import (
     click_points,
     constraint_loss,
     hindsight_loss,
@@ -22,14 +22,14 @@ from nucleate.interactive.diversity_losses import (
     selection_loss,
     total_loss,
 )
-from nucleate.interactive.model import BACKBONE, WEIGHTS, load_backbone, load_network, pack
-from nucleate.interactive.network import CHANNELS, InteractiveNetwork
-from nucleate.interactive.predictor import Predictor
-from nucleate.interactive.profiles import PROFILES
+from nucleate.interactive.networks.model import BACKBONE, WEIGHTS, load_backbone, load_network, pack
+from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.prediction.predictor import Predictor
+from nucleate.interactive.prediction.views import network_input
 from nucleate.interactive.refinement import Inputs, Method, RefinementOptions, refine
-from nucleate.interactive.runtime import TorchBackbone
-from nucleate.interactive.trainer import Trainer, seeded_network
-from nucleate.interactive.views import network_input
+from nucleate.interactive.training.crops import Source
+from nucleate.interactive.training.profiles import PROFILES
+from nucleate.interactive.training.trainer import Trainer, seeded_network
 
 BATCH, MASKS, SIZE = 3, 4, 6
 seeds = st.integers(0, 2**32 - 1)

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load, save
 
 from nucleate import errors
-from nucleate.interactive.architectures import ARCHITECTURES
-from nucleate.interactive.export import OPSET, export_encoder
-from nucleate.interactive.model import load_backbone, load_network
-from nucleate.interactive.network import CHANNELS, InteractiveNetwork
-from nucleate.interactive.runtime import INPUTS, OUTPUT, OnnxBackbone, TorchBackbone
+from nucleate.interactive.networks.architectures import ARCHITECTURES
+from nucleate.interactive.networks.backbones import INPUTS, OUTPUT, OnnxBackbone, TorchBackbone
+from nucleate.interactive.networks.export import OPSET, export_encoder
+from nucleate.interactive.networks.model import load_backbone, load_network
+from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
 from nucleate.learning.model_file import pack_weights
 
 # Both sum the same products in float32, in another order: at most 6e-7 of the largest feature was measured. A wrong resize or

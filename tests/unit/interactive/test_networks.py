@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from nucleate import errors
-from nucleate.interactive.architectures import ARCHITECTURES, Architecture
-from nucleate.interactive.hrnet import HRNet
-from nucleate.interactive.network import CHANNELS, InteractiveNetwork
-from nucleate.interactive.ocr import ObjectContextHead
-from nucleate.interactive.profiles import PROFILES
+from nucleate.interactive.networks.architectures import ARCHITECTURES, Architecture
+from nucleate.interactive.networks.hrnet import HRNet
+from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.networks.ocr import ObjectContextHead
+from nucleate.interactive.training.profiles import PROFILES
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3) -> int:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from tests.unit.interactive.nuclei import draw_nuclei
 
-from nucleate.interactive import outlines
-from nucleate.interactive.outlines import ANGLES, RADII, fill, find_outlines, moved_agreement, shortest_closed_path
-from nucleate.interactive.redrawing import redraw
-from nucleate.interactive.views import level_of, network_input, radius_of, rescaled, typical_radius
+from nucleate.interactive.prediction import outlines
+from nucleate.interactive.prediction.outlines import ANGLES, RADII, fill, find_outlines, moved_agreement, shortest_closed_path
+from nucleate.interactive.prediction.views import level_of, network_input, radius_of, rescaled, typical_radius
+from nucleate.interactive.training.redrawing import redraw
 from nucleate.pathology import classical
 
 

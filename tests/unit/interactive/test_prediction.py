@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.finishing import finish
-from nucleate.interactive.frames import LARGEST, centred, frame_for
 from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.network import InteractiveNetwork
-from nucleate.interactive.predictor import Predictor, valid_clicks
-from nucleate.interactive.profiles import PROFILES
+from nucleate.interactive.networks.backbones import TorchBackbone
+from nucleate.interactive.networks.network import InteractiveNetwork
+from nucleate.interactive.prediction.finishing import finish
+from nucleate.interactive.prediction.frames import LARGEST, centred, frame_for
+from nucleate.interactive.prediction.predictor import Predictor, valid_clicks
 from nucleate.interactive.refinement import Method, RefinementOptions
-from nucleate.interactive.runtime import TorchBackbone
+from nucleate.interactive.training.profiles import PROFILES
 
 
 @pytest.fixture(scope="module")

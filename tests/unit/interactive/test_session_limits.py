@@ -9,13 +9,13 @@ import pytest
 from tests.unit.interactive.fake_session import DiskPredictor, fake_sessions
 
 from nucleate import errors
-from nucleate.interactive import session as session_module
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.events import OPEN, Event, SessionLog
-from nucleate.interactive.gate import Gate
-from nucleate.interactive.live import LiveLimits, LiveSessions
-from nucleate.interactive.session import Limits
-from nucleate.interactive.views import PLANES
+from nucleate.interactive.prediction.views import PLANES
+from nucleate.interactive.sessions import session as session_module
+from nucleate.interactive.sessions.events import OPEN, Event, SessionLog
+from nucleate.interactive.sessions.gate import Gate
+from nucleate.interactive.sessions.live import LiveLimits, LiveSessions
+from nucleate.interactive.sessions.session import Limits
 from nucleate.runtime.store.memory import MemoryStore
 
 AT = Click(20, 20, positive=True)

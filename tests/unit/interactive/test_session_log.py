@@ -14,12 +14,12 @@ from tests.unit.interactive.fake_session import WINDOW, DiskPredictor, fake_sess
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.events import Event, SessionLog
 from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.objects import Box
-from nucleate.interactive.outcomes import mask_to_json
-from nucleate.interactive.session import Session
-from nucleate.interactive.state import SessionState
+from nucleate.interactive.sessions.events import Event, SessionLog
+from nucleate.interactive.sessions.objects import Box
+from nucleate.interactive.sessions.outcomes import mask_to_json
+from nucleate.interactive.sessions.session import Session
+from nucleate.interactive.sessions.state import SessionState
 from nucleate.runtime.store.memory import MemoryStore
 
 OPENING = '{"proposals": [[10, 10, 12, 9], [30, 20, 8, 8]]}'

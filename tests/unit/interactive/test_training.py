@@ -14,13 +14,13 @@ from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
-from nucleate.interactive.crops import draw, load_sources, rough_mask
-from nucleate.interactive.losses import PixelLoss, cross_entropy_loss, normalised_focal_loss, overlap_loss, total_loss
-from nucleate.interactive.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
-from nucleate.interactive.profiles import PROFILES, profile_named
-from nucleate.interactive.runtime import OnnxBackbone
-from nucleate.interactive.trainer import seeded_network
-from nucleate.interactive.training import train
+from nucleate.interactive.networks.backbones import OnnxBackbone
+from nucleate.interactive.networks.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
+from nucleate.interactive.training.crops import draw, load_sources, rough_mask
+from nucleate.interactive.training.loop import train
+from nucleate.interactive.training.losses import PixelLoss, cross_entropy_loss, normalised_focal_loss, overlap_loss, total_loss
+from nucleate.interactive.training.profiles import PROFILES, profile_named
+from nucleate.interactive.training.trainer import seeded_network
 from nucleate.learning.device import choose_device
 from nucleate.pathology.codec import encode_instances, encode_mask, encode_png
 

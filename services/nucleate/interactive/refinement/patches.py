@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nucleate.interactive.network import STRIDE
-from nucleate.interactive.ocr import ObjectContextHead
+from nucleate.interactive.networks.network import STRIDE
+from nucleate.interactive.networks.ocr import ObjectContextHead
 
 
 def _neighbours(pixel: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:

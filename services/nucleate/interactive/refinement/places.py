@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nucleate import errors
-from nucleate.interactive.network import STRIDE, InteractiveNetwork
+from nucleate.interactive.networks.network import STRIDE, InteractiveNetwork
 from nucleate.interactive.refinement.options import Inputs, Method
 
 BIAS_WEIGHT = 10.0  # a bias costs ten times as much as a scale, as in the published f-BRS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.network import STRIDE, InteractiveNetwork
+from nucleate.interactive.networks.network import STRIDE, InteractiveNetwork
 from nucleate.interactive.refinement import gauss_newton
 from nucleate.interactive.refinement.gauss_newton import GaussNewton
 from nucleate.interactive.refinement.lbfgs import Best, Objective, minimise

@@ -1,0 +1,96 @@
+"""The mask of one nucleus as one closed outline: what the network believes and what the image shows, in the shape nuclei have.
+
+A network of few layers and few examples leaves masks ragged, in halves, or with the neighbour attached. Here the mask's edge is
+the strongest closed path round the first click (`outlines`) in the sum of the haematoxylin margin and the network's softened
+probability; clicks bound it, a positive one from inside and a negative one from outside. Where nothing of that kind fits,
+because the object is large, or not to be seen whole from its first click, the network's own mask stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.interactive.clicks import Click, Mask, depth
+from nucleate.interactive.prediction.outlines import ANGLES, RADII, TURN, Float, bounded_outline, fill
+
+TYPICAL = 0.9  # expected radius over the image's
+BELIEF = 4.0  # weight of the network against the margin
+SOFTENING, LATER_SOFTENING = 2.0, 1.0  # divides the logits of one click, which are surer than right, and of several
+INSET = 0.6  # px that the steepest fall lies outside the contour a person draws
+LARGEST_FRAME = 128  # px; a larger one was chosen for an object beyond the outlines' reach
+_INSIDE, _OUTSIDE = 1.5, 1.0  # px between a click and the outline
+ROOM, LARGEST_ROOM = 0.8, 8.0  # of the disk that a click speaks for: part of its distance from the edge, px
+_NEAREST = 1.5  # px from the first click, within which another one has no direction
+_SURE = 1e-4
+
+
+def close(probability_HW: Float, margin_HW: Float, typical: float, clicks: Sequence[Click], previous_HW: Mask) -> Mask | None:
+    """Mask of the closed outline in one frame, or None where no outline serves all clicks.
+
+    Args:
+        probability_HW: nucleus probability, 0..1.
+        margin_HW: haematoxylin margin in units of the image's contrast, high inside nuclei.
+        typical: radius of the image's typical nucleus, px.
+        clicks: in this frame's coordinates, oldest first.
+        previous_HW: the mask before the last click; its middle stands in for a first positive click.
+    """
+    centre = _centre(clicks, previous_HW)
+    size = len(probability_HW)
+    if centre is None or size > LARGEST_FRAME or not (0 <= centre.x < size and 0 <= centre.y < size):
+        return None
+    bounded_HW = np.clip(probability_HW, _SURE, 1 - _SURE)
+    softening = SOFTENING if len(clicks) == 1 else LATER_SOFTENING
+    belief_HW = 1 / (1 + (1 / bounded_HW - 1) ** np.float32(1 / softening))
+    plane_HW = np.asarray(margin_HW + BELIEF * belief_HW, np.float32)
+    radii_A = bounded_outline(plane_HW, (centre.x, centre.y), TYPICAL * typical, _forbidden(centre, clicks, previous_HW))
+    mask_HW = _placed(np.maximum(radii_A - INSET, 1), centre, size)
+    inside = [c for c in clicks if 0 <= c.x < size and 0 <= c.y < size]
+    return mask_HW if all(mask_HW[c.y, c.x] == c.positive for c in inside) else None
+
+
+def _centre(clicks: Sequence[Click], previous_HW: Mask) -> Click | None:
+    """The first positive click, else the deepest pixel of the mask so far."""
+    first = next((click for click in clicks if click.positive), None)
+    if first is not None or not previous_HW.any():
+        return first
+    y, x = divmod(int(depth(previous_HW).argmax()), previous_HW.shape[1])
+    return Click(x, y, positive=True)
+
+
+def _forbidden(centre: Click, clicks: Sequence[Click], previous_HW: Mask) -> NDArray[np.bool_]:
+    """Places of the polar view, ANGLES x radii, that would put a click, or a disk round it, on the wrong side.
+
+    People click the middle of what is wrong, so a click speaks for a disk that reaches most of the way to the edge of the mask
+    so far; an earlier click, which that mask already obeys, keeps most of the room that it has.
+    """
+    deep_HW, far_HW = depth(previous_HW), depth(~previous_HW)
+    forbidden_AR = np.zeros((ANGLES, len(RADII)), bool)
+    for click in clicks:
+        across, down = click.x - centre.x, click.y - centre.y
+        distance = float(np.hypot(across, down))
+        if distance < _NEAREST:
+            continue
+        room = 0.0
+        if previous_HW.any() and 0 <= click.y < len(previous_HW) and 0 <= click.x < len(previous_HW):
+            room = float(max(deep_HW[click.y, click.x], far_HW[click.y, click.x]))
+        disk = max(_INSIDE if click.positive else _OUTSIDE, min(ROOM * room, LARGEST_ROOM, distance / 2))
+        turned_A = (np.arctan2(down, across) - TURN + np.pi) % (2 * np.pi) - np.pi
+        offset_A = distance * np.sin(turned_A)
+        towards_A = (np.abs(offset_A) < disk) & (np.cos(turned_A) > 0)
+        half_A = np.sqrt(np.maximum(disk**2 - offset_A**2, 0))
+        along_A = distance * np.cos(turned_A)
+        wrong_AR = (along_A + half_A)[:, None] > RADII if click.positive else (along_A - half_A)[:, None] < RADII
+        forbidden_AR |= towards_A[:, None] & wrong_AR
+    return forbidden_AR
+
+
+def _placed(radii_A: Float, centre: Click, size: int) -> Mask:
+    """The filled outline cut to a frame of `size` px."""
+    left, top, mask = fill(radii_A, centre.x, centre.y)
+    reach = len(mask)
+    padded = np.zeros((size + 2 * reach, size + 2 * reach), bool)
+    padded[top + reach : top + 2 * reach, left + reach : left + 2 * reach] = mask
+    return padded[reach : reach + size, reach : reach + size]

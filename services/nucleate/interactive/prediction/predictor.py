@@ -1,0 +1,253 @@
+"""Click by click prediction: set an image once, then ask for the mask of one nucleus after each click, or of many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nucleate import errors
+from nucleate.interactive.clicks import Click, Mask, click_maps
+from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.networks.network import InteractiveNetwork
+from nucleate.interactive.prediction.closing import close
+from nucleate.interactive.prediction.finishing import finish
+from nucleate.interactive.prediction.frames import Frame, frame_for
+from nucleate.interactive.prediction.result import (
+    Backbone,
+    Blocked,
+    Prediction,
+    Spent,
+    honoured_by,
+    honoured_by_probability,
+    image_box,
+    valid_clicks,
+)
+from nucleate.interactive.prediction.views import margin, network_input, radius_of
+from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, averaged, refine_many
+
+__all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
+
+BATCH = 32  # frames per forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """A nucleus to look at: valid clicks in image pixels, its mask so far, where to look and where refinement starts."""
+
+    clicks: list[Click]
+    previous: ObjectMask
+    blocked: Blocked
+    frame: Frame
+    delta: NDArray[np.float32] | None
+    spent: Spent = field(default_factory=Spent)
+
+    def local(self) -> list[Click]:
+        """The clicks in the frame's pixels."""
+        return [click.moved(-self.frame.x, -self.frame.y) for click in self.clicks]
+
+    def seen(self) -> Mask:
+        """The mask so far as the frame sees it."""
+        return self.previous.within(self.frame.x, self.frame.y, self.frame.size, self.frame.size)
+
+
+class Predictor:
+    """Network and backbone applied to one image; holds no state of any object, so calls may run side by side."""
+
+    def __init__(
+        self,
+        network: InteractiveNetwork,
+        backbone: Backbone,
+        smallest_frame: int,
+        options: RefinementOptions | None = None,
+        device: str = "cpu",
+        *,
+        flip: bool = False,
+        outline: bool = True,
+    ) -> None:
+        """`flip`: average with the prediction on the mirrored frame, at twice the cost; `outline`: close masks by outlines."""
+        self._network = network.eval().requires_grad_(requires_grad=False)
+        self._backbone = backbone
+        self._smallest = smallest_frame
+        self._options = options or RefinementOptions()
+        self._device = device
+        self._outline = outline
+        self._mirrored = (False, True) if flip else (False,)
+        self._planes_HWP: NDArray[np.uint8] | None = None
+
+    def set_image(self, image_HW3: NDArray[np.uint8]) -> None:
+        """Take the RGB image, H x W x 3 uint8, that later clicks are on."""
+        if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or 0 in image_HW3.shape:
+            raise errors.InvalidImage(f"image has shape {image_HW3.shape} and type {image_HW3.dtype}: give H x W x 3 of uint8")
+        self._planes_HWP = network_input(image_HW3)
+
+    def predict(
+        self,
+        clicks: Sequence[Click],
+        previous: ObjectMask | None = None,
+        delta: NDArray[np.float32] | None = None,
+        blocked: Blocked | None = None,
+        cancelled: Cancelled | None = None,
+        *,
+        frame: Frame | None = None,
+    ) -> Prediction:
+        """Mask of the nucleus after the last of `clicks`.
+
+        Args:
+            clicks: all clicks on this object so far, in image pixels, oldest first.
+            previous: the object's mask before the last click.
+            delta: `Prediction.delta` of the last click.
+            blocked: where the object may not go; defaults to outside the image.
+            cancelled: asked between evaluations.
+            frame: the last click's frame, kept while the object lies well inside it.
+
+        Raises:
+            errors.Precondition: no image is set.
+            errors.InvalidInput: no click, a click outside the image, or no positive click and no mask to cut from.
+            errors.Cancelled: `cancelled` said so.
+        """
+        height, width = self._size()
+        previous = previous or ObjectMask.empty()
+        valid = self._checked(clicks, previous)
+        frame = frame_for(previous, valid, self._smallest, height, width, kept=frame)
+        seen = _Object(valid, previous, blocked or image_box(height, width), frame, delta)
+        return self._settled(seen, clicks, *self._look([seen], cancelled)[0], cancelled)
+
+    def predict_many(self, points: Sequence[Click], blocked: Blocked | None = None) -> list[Prediction]:
+        """One nucleus per positive click, each as `predict` gives it alone, in forward passes of up to 32 frames.
+
+        Raises:
+            errors.Precondition: no image is set.
+            errors.InvalidInput: a click is negative or outside the image.
+        """
+        height, width = self._size()
+        blocked, nothing, found = blocked or image_box(height, width), ObjectMask.empty(), []
+        objects = [
+            _Object([p], nothing, blocked, frame_for(nothing, [p], self._smallest, height, width), None)
+            for p in points
+            if self._checked([p], nothing)
+        ]
+        for start in range(0, len(objects), BATCH):
+            batch = objects[start : start + BATCH]
+            looks = self._look(batch, None)
+            found += [self._settled(o, o.clicks, *look, None) for o, look in zip(batch, looks, strict=True)]
+        return found
+
+    def _size(self) -> tuple[int, int]:
+        if self._planes_HWP is None:
+            raise errors.Precondition("no image is set: call set_image first")
+        return self._planes_HWP.shape[0], self._planes_HWP.shape[1]
+
+    def _checked(self, clicks: Sequence[Click], previous: ObjectMask) -> list[Click]:
+        height, width = self._size()
+        if not clicks:
+            raise errors.InvalidInput("no click: place a positive click on the nucleus")
+        for click in clicks:
+            if not (0 <= click.x < width and 0 <= click.y < height):
+                raise errors.InvalidInput(f"click ({click.x}, {click.y}) is outside the image of {width} x {height} pixels")
+        if not previous.area and not any(click.positive for click in clicks):
+            raise errors.InvalidInput("the first click of an object must be positive: click on the nucleus first")
+        return valid_clicks(clicks)
+
+    def _settled(
+        self, seen: _Object, clicks: Sequence[Click], refined: Refined, mask: ObjectMask, cancelled: Cancelled | None
+    ) -> Prediction:
+        """The prediction; while the mask outgrows the frame, zoom out and look again."""
+        height, width = self._size()
+        while True:
+            larger = frame_for(mask, seen.clicks, self._smallest, height, width, kept=seen.frame)
+            if larger.size <= seen.frame.size:
+                break
+            seen = replace(seen, frame=larger)
+            refined, mask = self._look([seen], cancelled)[0]
+        frame, probability_HW = seen.frame, refined.probability
+        inside_HW = mask.within(frame.x, frame.y, frame.size, frame.size)
+        return Prediction(
+            mask,
+            float(probability_HW[inside_HW].mean()) if inside_HW.any() else 0.0,
+            all(honoured_by(mask, seen.clicks)),
+            honoured_by(mask, clicks),
+            honoured_by_probability(frame, probability_HW, mask, clicks),
+            refined.evaluations,
+            refined.delta,
+            (frame, probability_HW),
+            seen.spent,
+        )
+
+    def _look(self, objects: Sequence[_Object], cancelled: Cancelled | None) -> list[tuple[Refined, ObjectMask]]:
+        """Predict in frames of one size; what a mask has outside its frame stays."""
+        started = perf_counter()
+        inputs = self._inputs(objects)
+        features_NCHW = self._backbone.encode(*inputs)
+        encoded = perf_counter()
+        views = self._refine(objects, features_NCHW, inputs, cancelled)
+        refined = [averaged(views[i :: len(objects)]) for i in range(len(objects))]
+        done = perf_counter()
+        for seen in objects:
+            seen.spent.encoding += 1000 * (encoded - started) / len(objects)
+            seen.spent.refining += 1000 * (done - encoded) / len(objects)
+        return [(found, self._finished(seen, found.probability)) for seen, found in zip(objects, refined, strict=True)]
+
+    def _inputs(self, objects: Sequence[_Object]) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's inputs on the device, all objects as they are, then all mirrored where asked for."""
+        assert self._planes_HWP is not None
+        size, views = objects[0].frame.size, len(self._mirrored)
+        image_NPHW = np.empty((views, len(objects), self._planes_HWP.shape[2], size, size), np.float32)
+        clicks_N2HW = np.empty((views, len(objects), 2, size, size), np.float32)
+        previous_N1HW = np.empty((views, len(objects), 1, size, size), np.float32)
+        for i, seen in enumerate(objects):
+            np.divide(seen.frame.pixels(self._planes_HWP).transpose(2, 0, 1), np.float32(255), out=image_NPHW[0, i])
+            clicks_N2HW[0, i] = click_maps(seen.local(), size, size, self._network.config.clicks)
+            previous_N1HW[0, i] = seen.seen()
+        arrays = (image_NPHW, clicks_N2HW, previous_N1HW)
+        for array in arrays:
+            array[1:] = array[:1, ..., ::-1]
+        image, maps, previous = (torch.from_numpy(array).flatten(0, 1).to(self._device) for array in arrays)
+        return image, maps, previous
+
+    def _refine(
+        self,
+        objects: Sequence[_Object],
+        features_NCHW: Tensor,
+        inputs: tuple[Tensor, Tensor, Tensor],
+        cancelled: Cancelled | None,
+    ) -> list[Refined]:
+        """Refine every view of every object, views after one another; mirrored views are turned back."""
+        last, count = objects[0].frame.size - 1, len(self._mirrored)
+        found: list[Refined] = []
+        for view, mirrored in enumerate(self._mirrored):
+            part = slice(view * len(objects), (view + 1) * len(objects))
+            clicks = [[replace(c, x=last - c.x) for c in o.local()] if mirrored else o.local() for o in objects]
+            deltas = [None if o.delta is None else np.split(o.delta, count)[view] for o in objects]
+            image, maps, previous = (tensor[part] for tensor in inputs)
+            refined = refine_many(
+                self._network,
+                features_NCHW[part],
+                clicks,
+                deltas,
+                self._options,
+                inputs=Inputs(image, maps, previous),
+                cancelled=cancelled,
+            )
+            found += [replace(r, probability=r.probability[:, ::-1]) for r in refined] if mirrored else refined
+        return found
+
+    def _finished(self, seen: _Object, probability_HW: NDArray[np.float32]) -> ObjectMask:
+        """The whole mask after the frame's part was finished: a closed outline, or the network's mask where none fits."""
+        assert self._planes_HWP is not None
+        started, frame, previous_HW = perf_counter(), seen.frame, seen.seen()
+        locked_HW = seen.blocked(frame.x, frame.y, frame.size, frame.size)
+        planes_HWP = frame.pixels(self._planes_HWP)
+        typical = radius_of(float(planes_HWP[0, 0, 4]))
+        closed_HW = close(probability_HW, margin(planes_HWP), typical, seen.local(), previous_HW) if self._outline else None
+        if closed_HW is not None:  # an outline answers all clicks at once, so that no earlier mask is needed
+            probability_HW, previous_HW = closed_HW.astype(np.float32), np.zeros_like(previous_HW)
+        mask_HW = finish(probability_HW, seen.local(), locked_HW, previous_HW)
+        whole = seen.previous.replaced(frame.x, frame.y, mask_HW)
+        seen.spent.finishing += 1000 * (perf_counter() - started)
+        return whole

@@ -1,0 +1,71 @@
+"""What a session consists of: its window, its objects, the clicks behind the one in work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.interactive.clicks import Click
+from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.prediction.frames import Frame
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in image pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def holds(self, x: int, y: int) -> bool:
+        """Whether the pixel lies in it."""
+        return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One click with what came of it: the mask, the change of the network and the frame behind it, and the call's answer."""
+
+    click: Click
+    mask: ObjectMask
+    delta: NDArray[np.float32]
+    frame: Frame | None
+    answer: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Accepted:
+    """A finished object, or a proposal nobody has touched (`clicks` = 0)."""
+
+    mask: ObjectMask
+    clicks: int
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The object in work; `original` is what it was when it was selected, empty for a new one."""
+
+    object_id: int
+    original: ObjectMask
+    original_clicks: int
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def mask(self) -> ObjectMask:
+        """The mask as it stands."""
+        return self.steps[-1].mask if self.steps else self.original
+
+    @property
+    def clicks(self) -> int:
+        """Clicks spent on it so far, those of earlier rounds included."""
+        return self.original_clicks + len(self.steps)
+
+    def at(self, x: int, y: int) -> Click | None:
+        """The click on that pixel."""
+        return next((step.click for step in self.steps if (step.click.x, step.click.y) == (x, y)), None)

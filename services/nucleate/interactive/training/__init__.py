@@ -1,0 +1,1 @@
+"""Training without ground truth: labels drawn anew, crops with simulated clicks, losses, the loop."""

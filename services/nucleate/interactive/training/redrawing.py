@@ -1,0 +1,110 @@
+"""Pseudo-labels drawn anew: outlines round old labels and dark blobs, the clearest first, and which of them to train on.
+
+Measured on the Kumar pool: where a label meets a nucleus at all, its mean IoU rises from .62 to .70.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nucleate.interactive.prediction.outlines import Float, Outlines, fill, find_outlines, moved_agreement
+from nucleate.interactive.prediction.views import margin, radius_of
+
+TYPICAL = 0.9  # radius that outlines are expected to have over that of the blobs
+INSET = 0.65  # px that the steepest fall lies outside the contour a person draws
+BLOB_SIGMAS = (0.35, 0.6)  # of the typical radius
+LEAST_BLOB = 0.3
+LEAST_AREA = 25
+MOST_OVERLAP = 0.2  # of an outline's area may be taken by a clearer one
+MOVES, MOVE_SIGMA = 3, 2.0
+LEAST_AGREEMENT, LEAST_CLEARNESS, LEAST_WEAKEST = 0.6, 0.65, 0.5  # the last relative to the upper quartile of the labels
+
+
+def redraw(planes_HWP: NDArray[np.uint8], instances_HW: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
+    """New instance map of the whole image and the labels in it that are trusted.
+
+    The others still show where neighbours lie. Without any old label nothing is drawn.
+
+    Args:
+        planes_HWP: `views.network_input`; the margin and the size are used.
+        instances_HW: labels so far; they give seeds.
+    """
+    drawn_HW = np.zeros_like(instances_HW)
+    centres_N2 = _deepest_points(instances_HW)
+    if not len(centres_N2):
+        return drawn_HW, []
+    typical, margin_HW = TYPICAL * radius_of(float(planes_HWP[0, 0, 4])), margin(planes_HWP)
+    seeds_N2 = np.concatenate([centres_N2, _blobs(margin_HW, typical)])
+    outlines = find_outlines(margin_HW, seeds_N2, typical)
+    least = LEAST_WEAKEST * float(np.quantile(outlines.weakest[: len(centres_N2)], 0.75))
+    chosen = list(_draw_clearest(outlines, seeds_N2, least, drawn_HW))
+    trusted = _trusted(margin_HW, _taken(outlines, chosen), seeds_N2[chosen], typical)
+    return drawn_HW, (np.flatnonzero(trusted) + 1).tolist()
+
+
+def _deepest_points(instances_HW: NDArray[np.int32]) -> Float:
+    """x, y of the pixel of each label that is farthest from its edge."""
+    points = []
+    for label, box in enumerate(ndimage.find_objects(instances_HW), 1):
+        if box is None:
+            continue
+        inside = np.pad(instances_HW[box] == label, 1).astype(np.uint8)
+        depth = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+        y, x = divmod(int(depth.argmax()), depth.shape[1])
+        points.append((box[1].start + x - 1, box[0].start + y - 1))
+    return np.array(points, np.float32).reshape(-1, 2)
+
+
+def _blobs(margin_HW: Float, typical: float) -> Float:
+    """x, y of the maxima of the scale-normalised Laplacian: dark blobs, also those the labels miss."""
+    bounded_HW = np.clip(margin_HW, -1.5, 1.5)
+    points = []
+    for sigma in (typical * share for share in BLOB_SIGMAS):
+        smooth_HW = cv2.GaussianBlur(bounded_HW, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        blob_HW = -np.asarray(cv2.Laplacian(smooth_HW, cv2.CV_32F, ksize=3)) * sigma**2
+        peaks_HW = (blob_HW >= cv2.dilate(blob_HW, np.ones((7, 7), np.uint8))) & (blob_HW > LEAST_BLOB)
+        points.append(np.argwhere(peaks_HW)[:, ::-1])
+    return np.concatenate(points).astype(np.float32)
+
+
+def _draw_clearest(outlines: Outlines, seeds_N2: Float, least: float, drawn_HW: NDArray[np.int32]) -> Iterator[int]:
+    """Draw outlines with a clear enough weakest part, best first, labels 1, 2, …; yields their indices."""
+    height, width = drawn_HW.shape
+    label = 0
+    for index in np.argsort(-outlines.weakest, kind="stable"):
+        x, y = (float(v) for v in seeds_N2[index])
+        if outlines.weakest[index] < least:
+            return
+        if drawn_HW[int(y), int(x)]:
+            continue
+        left, top, mask = fill(np.maximum(outlines.radii[index] - INSET, 1), x, y)
+        rows = slice(max(top, 0), min(top + len(mask), height))
+        columns = slice(max(left, 0), min(left + len(mask), width))
+        inside = mask[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        taken = drawn_HW[rows, columns] > 0
+        area = np.count_nonzero(inside)
+        if area < LEAST_AREA or np.count_nonzero(inside & taken) > MOST_OVERLAP * area:
+            continue
+        label += 1
+        drawn_HW[rows, columns][inside & ~taken] = label
+        yield int(index)
+
+
+def _taken(outlines: Outlines, chosen: list[int]) -> Outlines:
+    return Outlines(outlines.radii[chosen], outlines.clearness[chosen], outlines.weakest[chosen])
+
+
+def _trusted(margin_HW: Float, outlines: Outlines, seeds_N2: Float, typical: float) -> NDArray[np.bool_]:
+    """Clear outlines that seeds a few pixels off find as well."""
+    rng = np.random.default_rng(0)
+    worst = np.ones(len(seeds_N2), np.float32)
+    for _ in range(MOVES):
+        moved_N2 = (seeds_N2 + rng.normal(0, MOVE_SIGMA, seeds_N2.shape)).astype(np.float32)
+        again = find_outlines(margin_HW, moved_N2, typical)
+        worst = np.minimum(worst, moved_agreement(outlines, seeds_N2, again, moved_N2))
+    return np.asarray((worst >= LEAST_AGREEMENT) & (outlines.clearness >= LEAST_CLEARNESS), bool)
