@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import onnx
@@ -169,3 +172,14 @@ def test_a_backbone_with_weights_that_are_not_finite_is_refused():
     broken.encoder.backbone.stem[0][0].weight[0] = float("nan")
     with pytest.raises(errors.InvalidModel, match="does not belong"):
         load_backbone(network, export_encoder(broken.encoder), threads=1)
+
+
+def test_nothing_is_reported_to_the_maker_of_onnx_runtime(tmp_path):
+    model = tmp_path / "backbone.onnx"
+    model.write_bytes(export_encoder(InteractiveNetwork(ARCHITECTURES["tiny"]).encoder.eval(), 64))
+    code = "import sys, nucleate.interactive.networks.backbones as b; b.OnnxBackbone(open(sys.argv[1], 'rb').read())"
+    (left := tmp_path / "left").mkdir()  # a session that reports leaves its number here, in .ses
+    given = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    given |= {"TMPDIR": str(left), "HOME": str(left)}
+    subprocess.run([sys.executable, "-c", code, str(model)], env=given, check=True, timeout=120)
+    assert not list(left.rglob("*"))

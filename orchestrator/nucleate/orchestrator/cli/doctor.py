@@ -25,6 +25,8 @@ _SECRET = ("KEY", "SECRET", "PASSWORD", "TOKEN")
 _PROBE = """
 import torch
 print("torch", torch.__version__, "CUDA", torch.version.cuda or "none", "available" if torch.cuda.is_available() else "no GPU")
+import os
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 print("onnxruntime", onnxruntime.__version__, *onnxruntime.get_available_providers())
 """
