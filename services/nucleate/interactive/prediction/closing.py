@@ -18,11 +18,11 @@ from nucleate.interactive.prediction.outlines import ANGLES, RADII, TURN, Float,
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin
-SOFTENING, LATER_SOFTENING = 2.0, 1.0  # divides the logits of one click, which are surer than right, and of several
+SOFTENING, LATER_SOFTENING = 2.0, 0.7  # divides the logits of one click, which are surer than right, and of several
 INSET = 0.6  # px that the steepest fall lies outside the contour a person draws
 LARGEST_FRAME = 128  # px; a larger one was chosen for an object beyond the outlines' reach
-_INSIDE, _OUTSIDE = 1.5, 1.0  # px between a click and the outline
-ROOM, LARGEST_ROOM = 0.8, 8.0  # of the disk that a click speaks for: part of its distance from the edge, px
+_INSIDE, _OUTSIDE = 0.7, 0.7  # px between a click and the outline; more overshoots small nuclei, less loses the click to INSET
+ROOM, LARGEST_ROOM = 1.0, 8.0  # of the disk that a click speaks for: part of its distance from the edge, px
 _NEAREST = 1.5  # px from the first click, within which another one has no direction
 _SURE = 1e-4
 
