@@ -91,7 +91,7 @@ def test_jittered_clicks_differ_and_refinement_can_be_chosen(bench):
     exact, jittered = bench.run("exact"), bench.run("jittered", jitter=2.0)
     assert exact.evaluations == jittered.evaluations == 0
     assert [row["clicks"] for row in bench.rows(exact)] != [row["clicks"] for row in bench.rows(jittered)]
-    refined = bench.run("refined", nuclei=1, refinement=interactive.Refinement(most_evaluations=4))
+    refined = bench.run("refined", nuclei=1, refinement=interactive.Refinement(most_evaluations=4, spend_all=True))
     assert 0 < refined.evaluations <= 8
 
 
