@@ -9,7 +9,7 @@ from nucleate import errors
 from nucleate.hovernet.inference import Tiling
 from nucleate.hovernet.losses import LossWeights
 from nucleate.hovernet.network import Architecture
-from nucleate.hovernet.postprocess import PostProcessing
+from nucleate.hovernet.postprocess import CLEAN, PostProcessing
 from nucleate.hovernet.renewal import Renewal
 from nucleate.hovernet.training import Stage, TrainConfig
 
@@ -27,9 +27,6 @@ class Profile:
 
 # Labels of un-annotated images have ragged borders, whose HV gradients are mostly noise.
 _NOISY_LABELS = LossWeights(hv_mse=10.0, hv_msge=0.1)
-
-# Nuclei at 40x are over 80 px and have no holes: smaller markers are chromatin clumps.
-_CLEAN = PostProcessing(opening=7, smallest_marker=20, hole=250)
 
 # Accepted masks are few and right: the first stage leans on them, the second spreads what they taught over the pool.
 _FIRST = (("pseudo", 0.3), ("accepted", 0.7), ("synthetic", 0.05), ("refined", 0.05))
@@ -59,10 +56,10 @@ _CPU = Profile(
         crop=256,
         rate=3e-3,
         losses=_NOISY_LABELS,
-        renewal=Renewal(post=_CLEAN),
+        renewal=Renewal(post=CLEAN),
     ),
     tiling=Tiling(tile=1024, overlap=96, views=(0, 6)),
-    post=_CLEAN,
+    post=CLEAN,
 )
 
 _FULL = Profile(
@@ -75,11 +72,11 @@ _FULL = Profile(
         rate=3e-4,
         average=0.999,
         losses=_NOISY_LABELS,
-        renewal=Renewal(post=_CLEAN),
+        renewal=Renewal(post=CLEAN),
         checkpoint_every=500,
     ),
     tiling=Tiling(tile=1024, overlap=128, views=(0, 1, 2, 3, 4, 5, 6, 7)),
-    post=_CLEAN,
+    post=CLEAN,
 )
 
 PROFILES = MappingProxyType({profile.name: profile for profile in (_TINY, _CPU, _FULL)})

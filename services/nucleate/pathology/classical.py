@@ -72,7 +72,12 @@ def segment_with_ignore(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDAr
 
 def typical_area(instances: NDArray[np.integer]) -> float:
     """Area (px²) of the nucleus that the median nuclear pixel lies in: robust against many small fragments; 0 when empty."""
-    sizes = np.sort(areas(instances)[1:])
+    return typical_of(areas(instances)[1:])
+
+
+def typical_of(sizes: NDArray[np.integer]) -> float:
+    """The same of nuclear areas (px²), in any order, zeros allowed."""
+    sizes = np.sort(sizes)
     if sizes.sum() == 0:
         return 0.0
     return float(sizes[np.searchsorted(np.cumsum(sizes), sizes.sum() / 2)])

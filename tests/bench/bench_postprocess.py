@@ -1,0 +1,69 @@
+"""How much faster post-processing with its instance dictionary is than the published steps, in one run.
+
+python -m tests.bench.bench_postprocess [--size 1000] [--nuclei 700]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import cv2
+import numpy as np
+from tests.bench.bench_metrics import ellipses, seconds
+from tests.unit.hovernet import slow_postprocess
+
+from nucleate.hovernet.nuclei import nuclei
+from nucleate.hovernet.postprocess import CLEAN, PUBLISHED, instances
+from nucleate.hovernet.targets import hv_maps
+from nucleate.pathology import metrics
+
+
+def network_output(size, count, seed=0):
+    """Probability and HV maps as of a network that is mostly right: blurred truth and smooth noise."""
+    rng = np.random.default_rng(seed)
+    truth, _ = ellipses(size, count, seed)
+
+    def noise():
+        return cv2.GaussianBlur(rng.normal(0, 0.3, (size, size)).astype(np.float32), (5, 5), 1.5)
+
+    hv = np.stack([cv2.GaussianBlur(plane, (5, 5), 1) + noise() for plane in hv_maps(truth)])
+    nuclear = cv2.GaussianBlur((truth > 0).astype(np.float32), (5, 5), 1.2) + noise()
+    return np.clip(nuclear, 0, 1).astype(np.float32), hv.astype(np.float32)
+
+
+def ours(maps, how):
+    found = instances(*maps, how)
+    return found, nuclei(found, maps[0])
+
+
+def published(maps):
+    found = slow_postprocess.instances(*maps)
+    return found, slow_postprocess.dictionary(found, maps[0])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=1000)
+    parser.add_argument("--nuclei", type=int, default=700)
+    options = parser.parse_args()
+    maps = network_output(options.size, options.nuclei)
+    fast, (found, entries) = seconds(ours, maps, PUBLISHED, repeats=10)
+    slow, (expected, reference) = seconds(published, maps, repeats=3)
+    tuned, _ = seconds(ours, maps, CLEAN, repeats=10)
+    scores = metrics.score(expected, found)
+    report = {
+        "fast_s": fast,
+        "reference_s": slow,
+        "ratio": slow / fast,
+        "with_the_profiles_rules_s": tuned,
+        "nuclei": len(entries),
+        "aji_with_reference": scores.aji,
+    }
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    return 0 if scores.dq == 1 and len(entries) == len(reference) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
