@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.prediction.closing import close
+from nucleate.interactive.prediction.closing import agreed, close
 
 NOTHING = np.zeros((96, 96), bool)
 
@@ -80,3 +80,14 @@ def test_an_outline_has_every_click_on_its_side_or_there_is_none(seed):
     for count in range(1, len(clicks) + 1):
         mask = close(probability, margin, 12, clicks[:count], np.zeros((64, 64), bool))
         assert mask is None or all(mask[c.y, c.x] == c.positive for c in clicks[:count])
+
+
+def test_outline_and_network_correct_each_other():
+    outline, probability = a_disk(12), np.where(a_disk(13, 47.5), 0.9, 0.1).astype(np.float32)
+    probability[46:50, 40:58] = 0.1  # a gap
+    probability[48, 75:85] = 0.9  # and something far away
+    mask = agreed(probability, outline) > 0.5
+    assert mask[48, 40:57].all()
+    assert not mask[48, 70:].any()
+    assert mask[48 + 12, 48]  # the network is sure of a pixel that the outline just leaves out
+    assert not mask[48, 61]

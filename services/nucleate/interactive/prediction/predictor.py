@@ -15,7 +15,7 @@ from nucleate import errors
 from nucleate.interactive.clicks import Click, Mask, click_maps
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.networks.network import InteractiveNetwork
-from nucleate.interactive.prediction.closing import close
+from nucleate.interactive.prediction.closing import agreed, close
 from nucleate.interactive.prediction.finishing import finish
 from nucleate.interactive.prediction.frames import Frame, frame_for
 from nucleate.interactive.prediction.result import (
@@ -238,7 +238,7 @@ class Predictor:
         return found
 
     def _finished(self, seen: _Object, probability_HW: NDArray[np.float32]) -> ObjectMask:
-        """The whole mask after the frame's part was finished: a closed outline, or the network's mask where none fits."""
+        """The whole mask after the frame's part was finished; the network's own where no closed outline fits."""
         assert self._planes_HWP is not None
         started, frame, previous_HW = perf_counter(), seen.frame, seen.seen()
         locked_HW = seen.blocked(frame.x, frame.y, frame.size, frame.size)
@@ -246,7 +246,7 @@ class Predictor:
         typical = radius_of(float(planes_HWP[0, 0, 4]))
         closed_HW = close(probability_HW, margin(planes_HWP), typical, seen.local(), previous_HW) if self._outline else None
         if closed_HW is not None:  # an outline answers all clicks at once, so that no earlier mask is needed
-            probability_HW, previous_HW = closed_HW.astype(np.float32), np.zeros_like(previous_HW)
+            probability_HW, previous_HW = agreed(probability_HW, closed_HW), np.zeros_like(previous_HW)
         mask_HW = finish(probability_HW, seen.local(), locked_HW, previous_HW)
         whole = seen.previous.replaced(frame.x, frame.y, mask_HW)
         seen.spent.finishing += 1000 * (perf_counter() - started)
