@@ -1,10 +1,10 @@
-"""The mask of one nucleus as one closed outline: what the network believes and what the image shows, in the shape nuclei have.
+"""The mask of one nucleus from one closed outline: what the network believes and what the image shows, in the shape nuclei have.
 
 A network of few layers and few examples leaves masks ragged, in halves, or with the neighbour attached. Here the mask's edge is
 the strongest closed path round the first click (`outlines`) in the sum of the haematoxylin margin and the network's softened
-probability; clicks bound it, a positive one from inside and a negative one from outside. The mask is what outline and network agree on: half
-the network's probability, half the outline's, whose edge is soft. Where nothing of that kind fits, because the object is large,
-or not to be seen whole from its first click, the network's own mask stays.
+probability; clicks bound it, a positive one from inside and a negative one from outside. The mask is what outline and network
+agree on: half the network's probability, half the outline's, whose edge is soft. Where nothing of that kind fits, because the
+object is large, or not to be seen whole from its first click, the network's own mask stays.
 """
 
 from __future__ import annotations
