@@ -1,4 +1,4 @@
-"""The mask of one nucleus from one closed outline: what the network believes and what the image shows, in the shape nuclei have.
+"""The mask of one nucleus from a closed outline: what the network believes and what the image shows, in a shape nuclei have.
 
 A network of few layers and few examples leaves masks ragged, in halves, or with the neighbour attached. Here the mask's edge is
 the strongest closed path round the first click (`outlines`) in the sum of the haematoxylin margin and the network's softened
