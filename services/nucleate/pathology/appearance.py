@@ -34,6 +34,11 @@ def planes(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.dstack([_standardised(image_HW3), _margin(image_HW3)])
 
 
+def margin(planes_HWP: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The margin plane in units of the image's contrast, 0 at the threshold, high inside nuclei; HW float32."""
+    return (planes_HWP[..., 3].astype(np.float32) - np.float32(127.5)) / np.float32(_LEVELS)
+
+
 def _standardised(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Tissue brought to one mean and standard deviation of density per channel; an image without tissue stays as it is."""
     tissue = tissue_mask(image_HW3)

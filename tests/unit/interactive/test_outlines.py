@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from tests.unit.interactive.nuclei import draw_nuclei
 
-from nucleate.interactive.prediction import outlines
-from nucleate.interactive.prediction.outlines import ANGLES, RADII, fill, find_outlines, moved_agreement, shortest_closed_path
-from nucleate.interactive.prediction.views import level_of, network_input, radius_of, rescaled, typical_radius
-from nucleate.interactive.training.redrawing import redraw
-from nucleate.pathology import classical
+from nucleate.interactive.prediction.views import level_of, network_input, radius_of, rescaled
+from nucleate.pathology import appearance, classical, outlines
+from nucleate.pathology.outlines import ANGLES, RADII, fill, find_outlines, moved_agreement, shortest_closed_path
+from nucleate.pathology.redrawing import redraw
+from nucleate.pathology.scale import typical_radius
 
 
 def an_ellipse(half_width: float, half_height: float, x: float = 40, y: float = 40) -> np.ndarray:
@@ -65,15 +65,16 @@ def test_filling_keeps_the_area():
 
 def test_redrawn_labels_fit_better_than_thresholded_ones_and_nothing_comes_of_nothing():
     image, instances = draw_nuclei(192, 14, 1)
-    planes = network_input(image)
+    margin = appearance.margin(appearance.planes(image))
+    radius = typical_radius(margin)
     swollen = cv2.dilate(classical.segment(image).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.int32)
-    drawn, trusted = redraw(planes, swollen)
+    drawn, trusted = redraw(margin, radius, swollen)
     assert len(trusted) > 7
     assert set(trusted) <= set(np.unique(drawn)) - {0}
     assert overlap(np.isin(drawn, trusted), instances > 0) > overlap(swollen > 0, instances > 0)
-    again, _ = redraw(planes, swollen)
+    again, _ = redraw(margin, radius, swollen)
     assert np.array_equal(again, drawn)
-    empty, none = redraw(planes, np.zeros_like(instances))
+    empty, none = redraw(margin, radius, np.zeros_like(instances))
     assert not empty.any()
     assert none == []
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.interactive.clicks import Click, Mask, depth
-from nucleate.interactive.prediction.outlines import ANGLES, RADII, TURN, Float, bounded_outline, fill
+from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outline, fill
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin

@@ -28,8 +28,9 @@ from nucleate.interactive.prediction.result import (
     image_box,
     valid_clicks,
 )
-from nucleate.interactive.prediction.views import margin, network_input, radius_of
+from nucleate.interactive.prediction.views import network_input, radius_of
 from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, averaged, refine_many
+from nucleate.pathology.appearance import margin
 
 __all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
 

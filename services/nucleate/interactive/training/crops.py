@@ -16,10 +16,11 @@ from nucleate.dataset.loading import LoadedSample, load_sample
 from nucleate.dataset.manifest import BlobRef, Origin, Sample
 from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.prediction.frames import Frame, centred
-from nucleate.interactive.prediction.views import network_input, rescaled
-from nucleate.interactive.training.redrawing import redraw
+from nucleate.interactive.prediction.views import network_input, radius_of, rescaled
 from nucleate.interactive.training.sampling import correcting_click, first_clicks, positive_clicks
+from nucleate.pathology.appearance import margin
 from nucleate.pathology.jitter import jitter_stain
+from nucleate.pathology.redrawing import redraw
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -73,7 +74,7 @@ def _source(sample: Sample, loaded: LoadedSample) -> Source:
     """Labels that nobody drew are drawn anew, and only those trusted are clicked; where none is, they stay as they are."""
     planes_HWP = network_input(loaded.image)
     if sample.origin is Origin.PSEUDO:
-        drawn_HW, trusted = redraw(planes_HWP, loaded.instances)
+        drawn_HW, trusted = redraw(margin(planes_HWP), radius_of(float(planes_HWP[0, 0, 4])), loaded.instances)
         if trusted:
             anew = LoadedSample(loaded.image, drawn_HW, np.zeros_like(loaded.ignore))
             nuclei = [nucleus for nucleus in _nuclei(anew) if nucleus[0] in set(trusted)]

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nucleate.interactive.prediction.outlines import Float, Outlines, fill, find_outlines, moved_agreement
-from nucleate.interactive.prediction.views import margin, radius_of
+from nucleate.pathology.outlines import Float, Outlines, fill, find_outlines, moved_agreement
 
 TYPICAL = 0.9  # radius that outlines are expected to have over that of the blobs
 INSET = 0.65  # px that the steepest fall lies outside the contour a person draws
@@ -25,20 +24,21 @@ MOVES, MOVE_SIGMA = 3, 2.0
 LEAST_AGREEMENT, LEAST_CLEARNESS, LEAST_WEAKEST = 0.6, 0.65, 0.5  # the last relative to the upper quartile of the labels
 
 
-def redraw(planes_HWP: NDArray[np.uint8], instances_HW: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
+def redraw(margin_HW: Float, radius: float, instances_HW: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
     """New instance map of the whole image and the labels in it that are trusted.
 
     The others still show where neighbours lie. Without any old label nothing is drawn.
 
     Args:
-        planes_HWP: `views.network_input`; the margin and the size are used.
+        margin_HW: haematoxylin margin of the whole image, as of `appearance.margin`.
+        radius: of the image's typical nucleus in px, as of `scale.typical_radius`.
         instances_HW: labels so far; they give seeds.
     """
     drawn_HW = np.zeros_like(instances_HW)
     centres_N2 = _deepest_points(instances_HW)
     if not len(centres_N2):
         return drawn_HW, []
-    typical, margin_HW = TYPICAL * radius_of(float(planes_HWP[0, 0, 4])), margin(planes_HWP)
+    typical = TYPICAL * radius
     seeds_N2 = np.concatenate([centres_N2, _blobs(margin_HW, typical)])
     outlines = find_outlines(margin_HW, seeds_N2, typical)
     least = LEAST_WEAKEST * float(np.quantile(outlines.weakest[: len(centres_N2)], 0.75))
