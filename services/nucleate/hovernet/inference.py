@@ -2,7 +2,8 @@
 
 Images of any size from 32 px: a tile is reflected out to what the network takes. Tiles overlap and are blended with a linear
 ramp, so that no seam shows (CellViT's logs: PQ .632 without, .671 with overlap). HV maps are turned back exactly: the square's
-symmetries only swap and negate them.
+symmetries only swap and negate them. A network that answers for the middle of its input only is shown the tile with that much
+context, mirrored beyond the image.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ _ENCODED_TILE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """Tile side and overlap (px) and the symmetries averaged, as the codes of `augment.symmetry` (0 is the image as it is)."""
+    """How an image is cut up and looked at, in px.
+
+    `tile` is the side of what one pass answers for, `overlap` is shared by neighbours, `views` are the symmetries averaged, as the
+    codes of `augment.symmetry` (0 is the image as it is).
+    """
 
     tile: int = 1024
     overlap: int = 96
@@ -52,13 +57,14 @@ def predict(
     height, width = image_HW3.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise errors.InvalidImage(f"image is {width}x{height} px: give at least {SMALLEST_SIDE}x{SMALLEST_SIDE}")
-    planes_HW4 = appearance.planes(image_HW3)
+    context = 2 * net.arch.margin
+    planes_HW4 = _framed(appearance.planes(image_HW3), net.arch.margin)
     total = np.zeros((3, height, width), np.float32)
     mass = np.zeros((height, width), np.float32)
     for y in _starts(height, how):
         for x in _starts(width, how):
-            tile = planes_HW4[y : y + how.tile, x : x + how.tile]
-            ramp = np.outer(_ramp(tile.shape[0], how.overlap), _ramp(tile.shape[1], how.overlap))
+            tile = planes_HW4[y : y + how.tile + context, x : x + how.tile + context]
+            ramp = np.outer(_ramp(tile.shape[0] - context, how.overlap), _ramp(tile.shape[1] - context, how.overlap))
             maps = np.mean([_view(net, tile, code, each_tile) for code in how.views], axis=0)
             total[:, y : y + how.tile, x : x + how.tile] += maps * ramp
             mass[y : y + how.tile, x : x + how.tile] += ramp
@@ -83,9 +89,9 @@ def _ramp(side: int, overlap: int) -> NDArray[np.float32]:
 
 
 def _view(net: HoVerNet, tile_HW4: NDArray[np.uint8], code: int, each_tile: Callable[[], None]) -> NDArray[np.float32]:
-    """Maps 3HW (nuclear probability, HV) of one tile seen through symmetry `code` and turned back."""
+    """Maps 3HW (nuclear probability, HV) of a tile without its context, seen through symmetry `code` and turned back."""
     each_tile()
-    height, width = tile_HW4.shape[:2]
+    height, width = (side - 2 * net.arch.margin for side in tile_HW4.shape[:2])
     image = _input(net, tile_HW4)
     net.eval()
     with torch.inference_mode():
@@ -96,7 +102,7 @@ def _view(net: HoVerNet, tile_HW4: NDArray[np.uint8], code: int, each_tile: Call
 
 def encode(net: HoVerNet, image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Deepest encoder features of a whole image, without overlap of tiles; CHW float32, `Architecture.multiple` px a cell."""
-    planes_HW4 = appearance.planes(image_HW3)
+    planes_HW4 = _framed(appearance.planes(image_HW3), net.arch.beyond // 2)
     cell = net.arch.multiple
     rows, columns = (-(-side // cell) for side in image_HW3.shape[:2])
     step = _ENCODED_TILE // cell * cell
@@ -105,14 +111,21 @@ def encode(net: HoVerNet, image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
     for y in range(0, image_HW3.shape[0], step):
         for x in range(0, image_HW3.shape[1], step):
             with torch.inference_mode():
-                part = net.features(_input(net, planes_HW4[y : y + step, x : x + step]))[0].float().cpu().numpy()
+                tile = planes_HW4[y : y + step + net.arch.beyond, x : x + step + net.arch.beyond]
+                part = net.features(_input(net, tile))[0].float().cpu().numpy()
             grid[:, y // cell : y // cell + part.shape[1], x // cell : x // cell + part.shape[2]] = part
     return grid
 
 
+def _framed(planes_HW4: NDArray[np.uint8], context: int) -> NDArray[np.uint8]:
+    """The planes with `context` px mirrored on each side."""
+    return np.pad(planes_HW4, ((context, context), (context, context), (0, 0)), mode="symmetric") if context else planes_HW4
+
+
 def _input(net: HoVerNet, tile_HW4: NDArray[np.uint8]) -> Tensor:
-    """A tile mirrored out to a multiple of the network's stride, 14HW float32 in 0..1 on the network's device."""
-    pad = ((0, -tile_HW4.shape[0] % net.arch.multiple), (0, -tile_HW4.shape[1] % net.arch.multiple), (0, 0))
+    """A tile mirrored out at its ends to a size the network takes, 14HW float32 in 0..1 on the network's device."""
+    high, wide = ((net.arch.beyond - side) % net.arch.multiple for side in tile_HW4.shape[:2])
+    pad = ((0, high), (0, wide), (0, 0))
     padded = torch.from_numpy(np.pad(tile_HW4, pad, mode="symmetric")).to(next(net.parameters()).device)
     return padded.permute(2, 0, 1).unsqueeze(0).float() / 255.0
 

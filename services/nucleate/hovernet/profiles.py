@@ -79,7 +79,16 @@ _FULL = Profile(
     post=CLEAN,
 )
 
-PROFILES = MappingProxyType({profile.name: profile for profile in (_TINY, _CPU, _FULL)})
+# The published networks with the recipe of `full`; the windows are the paper's inputs.
+_PUBLISHED = [
+    dataclasses.replace(_FULL, name=name, arch=arch, training=dataclasses.replace(_FULL.training, crop=crop))
+    for name, arch, crop in (
+        ("original", Architecture(kernel=5, published=True), 270),
+        ("fast", Architecture(published=True), 256),
+    )
+]
+
+PROFILES = MappingProxyType({profile.name: profile for profile in (_TINY, _CPU, _FULL, *_PUBLISHED)})
 
 
 def named(name: str) -> Profile:

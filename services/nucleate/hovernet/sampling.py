@@ -42,6 +42,11 @@ class Batch:
         image = self.image.to(device).contiguous(memory_format=torch.channels_last)
         return Batch(image, self.nuclei.to(device), self.hv.to(device), self.weight.to(device))
 
+    def within(self, margin: int) -> Batch:
+        """The targets without `margin` px on each side, for a network that answers for the middle of its input."""
+        middle = np.s_[..., margin : self.nuclei.shape[1] - margin, margin : self.nuclei.shape[2] - margin]
+        return dataclasses.replace(self, nuclei=self.nuclei[middle], hv=self.hv[middle], weight=self.weight[middle])
+
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:

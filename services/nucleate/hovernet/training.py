@@ -149,7 +149,7 @@ def _step(state: TrainingState, batch: Batch, rate: float, config: TrainConfig) 
     """One optimisation step; leaves the loss and its terms in the state."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    batch = batch.to(state.device)
+    batch = batch.to(state.device).within(state.net.arch.margin)
     state.net.train()
     terms = losses.losses(state.net(batch.image), batch.nuclei, batch.hv, batch.weight)
     loss = losses.total(terms, config.losses)

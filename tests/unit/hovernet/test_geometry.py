@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -20,11 +22,17 @@ from nucleate.pathology import appearance
 SMALL = Architecture(width=0.0625, stem_stride=2, units=(1, 1, 1, 1), dense=(1, 1))
 
 
+PUBLISHED = [dataclasses.replace(SMALL, stem_stride=1, kernel=kernel, published=True) for kernel in (3, 5)]
+
+
 class Echo(HoVerNet):
     """Says of every pixel what the input's first planes are, so that geometry can be checked exactly."""
 
     def forward(self, image_B4HW):
-        red, green = image_B4HW[:, 0], image_B4HW[:, 1]
+        margin = self.arch.margin
+        assert all((side - self.arch.beyond) % self.arch.multiple == 0 for side in image_B4HW.shape[2:])
+        height, width = image_B4HW.shape[2:]
+        red, green = image_B4HW[:, :2, margin : height - margin, margin : width - margin].unbind(1)
         return Maps(torch.stack([torch.zeros_like(red), red], 1), torch.stack([green, green], 1))
 
 
@@ -57,14 +65,26 @@ def test_inference_turns_as_augmentation_does_and_back(code):
     assert torch.equal(inference._turned_back(stacked, code), maps)
 
 
+@pytest.mark.parametrize("arch", [SMALL, *PUBLISHED])
 @pytest.mark.parametrize("size", [(32, 32), (97, 61), (150, 331)])
-def test_tiles_blend_without_a_seam_at_any_size(size):
+def test_tiles_blend_without_a_seam_at_any_size(size, arch):
     image, _ = draw(max(size), 40, 1)
     image = image[: size[0], : size[1]]
-    seen = inference.predict(Echo(SMALL), image, Tiling(tile=64, overlap=16, views=(0, 3)))
+    seen = inference.predict(Echo(arch), image, Tiling(tile=64, overlap=16, views=(0, 3)))
     red = appearance.planes(image)[..., 0] / 255.0
     assert np.allclose(seen.nuclear, 1 / (1 + np.exp(-red)), atol=1e-5)
     assert seen.hv.shape == (2, *size)
+
+
+@pytest.mark.parametrize("arch", PUBLISHED)
+def test_a_published_net_answers_for_the_middle_of_its_input(arch):
+    side = 128 + arch.beyond
+    net = build(arch, 0).eval()
+    with torch.no_grad():
+        maps = net(torch.rand(1, 4, side, side))
+    assert maps.np.shape == maps.hv.shape == (1, 2, side - 2 * arch.margin, side - 2 * arch.margin)
+    image, _ = draw(80, 8, 2)
+    assert inference.encode(net, image).shape[1:] == (10, 10)
 
 
 def test_one_view_more_only_averages():

@@ -124,9 +124,26 @@ def test_one_cycle_rises_and_falls():
     assert rates == sorted(rates[:15]) + sorted(rates[15:], reverse=True)
 
 
-def test_full_profile_has_the_papers_size():
-    count = sum(value.numel() for value in network.build(profiles.named("full").arch, 0).parameters())
-    assert 33.5e6 < count < 33.8e6
+@pytest.mark.parametrize(
+    ("name", "parameters", "side", "seen"), [("fast", 33_625_412, 256, 164), ("original", 45_028_676, 270, 80)]
+)
+def test_published_networks_have_the_papers_sizes(name, parameters, side, seen):
+    profile = profiles.named(name)
+    with torch.device("meta"):
+        net = network.HoVerNet(profile.arch)
+    assert sum(value.numel() for value in net.parameters()) == parameters
+    assert sum(value.numel() for value in net.encoder.parameters()) == 25_597_504
+    assert net(torch.empty(1, 4, side, side, device="meta")).hv.shape == (1, 2, seen, seen)
+    assert side == profile.training.crop
+
+
+def test_a_network_that_sees_more_than_it_answers_for_trains_and_comes_back_from_bytes():
+    arch = dataclasses.replace(TINY.arch, stem_stride=1, published=True)
+    config = dataclasses.replace(TINY.training, stages=TINY.training.stages[1:])
+    trained = train(samples(), [], arch, config, 3, Watcher())
+    assert 0 < trained.metrics["loss"] < 10
+    packed = model_io.pack(trained.net, "x", dataset_digest="d", parent="", metrics={})
+    assert bits(model_io.unpack(*packed).net) == bits(trained.net)
 
 
 def test_types_are_a_third_branch():
