@@ -28,8 +28,8 @@ _ENCODED_TILE = 1024
 class Tiling:
     """How an image is cut up and looked at, in px.
 
-    `tile` is the side of what one pass answers for, `overlap` is shared by neighbours, `views` are the symmetries averaged, as the
-    codes of `augment.symmetry` (0 is the image as it is).
+    `tile` is the side of what one pass answers for, `overlap` is shared by neighbours, `views` are the symmetries averaged, as
+    the codes of `augment.symmetry` (0 is the image as it is).
     """
 
     tile: int = 1024
