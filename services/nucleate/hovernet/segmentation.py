@@ -12,7 +12,7 @@ from nucleate.hovernet import inference, postprocess, pseudo
 from nucleate.hovernet.inference import SMALLEST_SIDE
 from nucleate.hovernet.network import HoVerNet
 from nucleate.hovernet.profiles import Profile
-from nucleate.pathology import classical
+from nucleate.pathology import classical, redrawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Segmented:
 
 
 def segment(segmenter: Trained | Classical, image_HW3: NDArray[np.uint8], name: str, *, ignore: bool) -> Segmented:
-    """The nuclei of an RGB image.
+    """The nuclei of an RGB image; with `ignore` as labels to train on, which the baseline gives drawn anew.
 
     Raises:
         InvalidImage: a side is under 32 px; the message names the image.
@@ -51,7 +51,7 @@ def segment(segmenter: Trained | Classical, image_HW3: NDArray[np.uint8], name: 
     if min(height, width) < SMALLEST_SIDE:
         raise InvalidImage(f"{name} is {width} x {height} px: give at least {SMALLEST_SIDE} x {SMALLEST_SIDE}")
     if isinstance(segmenter, Classical):
-        return Segmented(*classical.segment_with_ignore(image_HW3)) if ignore else Segmented(classical.segment(image_HW3), None)
+        return Segmented(*redrawing.pseudo_labels(image_HW3)) if ignore else Segmented(classical.segment(image_HW3), None)
     prediction = inference.predict(segmenter.net, image_HW3, segmenter.profile.tiling)
     if ignore:
         return Segmented(*pseudo.labels(prediction, segmenter.profile.post))

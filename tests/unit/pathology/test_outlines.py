@@ -8,7 +8,7 @@ from tests.unit.interactive.nuclei import draw_nuclei
 from nucleate.interactive.prediction.views import level_of, network_input, radius_of, rescaled
 from nucleate.pathology import appearance, classical, outlines
 from nucleate.pathology.outlines import ANGLES, RADII, fill, find_outlines, moved_agreement, shortest_closed_path
-from nucleate.pathology.redrawing import redraw
+from nucleate.pathology.redrawing import pseudo_labels, redraw
 from nucleate.pathology.scale import typical_radius
 
 
@@ -77,6 +77,18 @@ def test_redrawn_labels_fit_better_than_thresholded_ones_and_nothing_comes_of_no
     empty, none = redraw(margin, radius, np.zeros_like(instances))
     assert not empty.any()
     assert none == []
+
+
+def test_pseudo_labels_leave_out_what_no_outline_covers():
+    image, instances = draw_nuclei(192, 14, 1)
+    labels, ignored = pseudo_labels(image)
+    assert overlap(labels > 0, instances > 0) > 0.7
+    assert not ignored[labels > 0].any()
+    assert (ignored | (labels > 0))[classical.segment(image) > 0].all()
+    blank = np.full((64, 64, 3), 255, np.uint8)
+    labels, ignored = pseudo_labels(blank)
+    assert labels.shape == ignored.shape == (64, 64)
+    assert not labels.any()
 
 
 def test_the_size_plane_tells_the_radius_of_the_nuclei_and_follows_the_scale():
