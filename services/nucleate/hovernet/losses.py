@@ -1,7 +1,8 @@
 """The losses of HoVer-Net (Graham et al. 2019, equations 1-6; project report, section 2.5), with pixel weights everywhere.
 
 `weight_BHW` is 0 where a pixel is ignored (outside the image, unsure pseudo-label) and the sample's weight elsewhere. Every
-loss is a weighted mean, so that ignored pixels change neither value nor gradient.
+loss is a weighted mean, so that ignored pixels change neither value nor gradient; the gradient error, which looks at 5 x 5
+pixels, counts only where none of them is ignored.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def losses(
         "np_bce": cross_entropy(maps.np, nuclei, weight_BHW),
         "np_dice": dice(maps.np, nuclei, weight_BHW),
         "hv_mse": hv_mse(maps.hv, hv_B2HW, weight_BHW),
-        "hv_msge": hv_msge(maps.hv, hv_B2HW, weight_BHW * nuclei),
+        "hv_msge": hv_msge(maps.hv, hv_B2HW, _surely_counted(weight_BHW) * nuclei),
     }
     if maps.types is not None and types_BHW is not None:
         terms["nc_ce"] = cross_entropy(maps.types, types_BHW.long(), weight_BHW)
@@ -78,6 +79,13 @@ def hv_msge(predicted_B2HW: Tensor, target_B2HW: Tensor, focus_BHW: Tensor) -> T
     """Equation 3: mean squared error of the distances' gradients inside nuclei; zero when no nucleus is in view."""
     error = _gradients(predicted_B2HW - target_B2HW).square().mean(1)
     return _mean(error, focus_BHW)
+
+
+def _surely_counted(weight_BHW: Tensor) -> Tensor:
+    """The weights, 0 also where the gradient kernel would reach an ignored pixel."""
+    ignored = (weight_BHW == 0).to(weight_BHW.dtype)
+    reached = F.max_pool2d(ignored.unsqueeze(1), 5, stride=1, padding=2).squeeze(1)
+    return weight_BHW * (1.0 - reached)
 
 
 def _mean(value_BHW: Tensor, weight_BHW: Tensor) -> Tensor:

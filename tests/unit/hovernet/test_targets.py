@@ -6,25 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.hovernet.slow_targets import slow_hv
 from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
 from nucleate.hovernet.targets import hv_maps
-
-
-def slow_hv(instances):
-    """The definition, nucleus by nucleus (hover_net targets.py, without its fault at the top and left border)."""
-    hv = np.zeros((2, *instances.shape))
-    for label in np.unique(instances[instances > 0]):
-        rows, columns = np.nonzero(instances == label)
-        for plane, axis in zip(hv, (columns, rows), strict=True):
-            offset = (axis - int(np.floor(axis.mean() + 0.5))).astype(float)
-            if (offset < 0).any():
-                offset[offset < 0] /= -offset.min()
-            if (offset > 0).any():
-                offset[offset > 0] /= offset.max()
-            plane[rows, columns] = offset
-    return hv
 
 
 @settings(deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,16 @@ def run(watcher, seed=3, steps=None, initial=None):
 
 def bits(net):
     return {name: value.numpy().tobytes() for name, value in net.state_dict().items()}
+
+
+def test_the_loss_curve_is_the_golden_one():
+    """Guards the whole of training; where a change is meant to move it, replace golden_losses.txt by what this prints."""
+    watcher = Watcher()
+    run(watcher)
+    losses = [loss for loss in watcher.losses if loss is not None]
+    print("\n".join(f"{loss:.4f}" for loss in losses))  # noqa: T201 - shown by pytest when the test fails
+    golden = [float(line) for line in (Path(__file__).parent / "golden_losses.txt").read_text().split()]
+    assert losses == pytest.approx(golden, rel=0.02)
 
 
 @pytest.mark.parametrize("dies_at", [7, 11])
