@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import safetensors.torch
@@ -109,6 +110,25 @@ def test_segment_finds_nuclei_with_overlay_and_ignore_mask(bench: Bench, model: 
         assert (segmented.id, instances.shape, instances.max()) == (image.id, (96, 96), segmented.nuclei)
         assert decode_image(bench.blobs.get(segmented.overlay), "overlay").shape == (96, 96, 3)
         assert decode_mask(bench.blobs.get(segmented.ignore), "ignore").shape == (96, 96)
+
+
+def test_export_gives_a_bare_model_the_program_that_training_gives(bench: Bench, model: common.Model) -> None:
+    bare = common.Model(kind=model.kind, card=model.card)
+    bare.files["model.safetensors"].CopyFrom(model.files["model.safetensors"])
+    assert bench.stub.Export(pb.ExportRequest(model=bare), timeout=60).model == model
+    requests = [
+        pb.SegmentRequest(job_id=f"seg-onnx-{i}", images=bench.images, model=each) for i, each in enumerate((bare, model))
+    ]
+    by_torch, by_onnx = (bench.result("Segment", request).images for request in requests)
+    assert [image.instances.sha256 for image in by_onnx] == [image.instances.sha256 for image in by_torch]
+    other = bench.result("Train", bench.train("train-other", seed=4)).model
+    model = common.Model.FromString(model.SerializeToString())
+    model.files["model.onnx"].CopyFrom(other.files["model.onnx"])
+    with pytest.raises(errors.InvalidModel, match=r"model.onnx does not belong"):
+        bench.result("Segment", pb.SegmentRequest(job_id="seg-foreign", images=bench.images, model=model))
+    with pytest.raises(grpc.RpcError) as refused:
+        bench.stub.Export(pb.ExportRequest(model=common.Model(kind="refiner")), timeout=60)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_classical_segmenter_needs_no_model_and_scores_well(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,11 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate import errors
-from nucleate.hovernet.network import HoVerNet
+from nucleate.hovernet.network import Architecture, HoVerNet
 from nucleate.pathology import appearance
 
 SMALLEST_SIDE = 32
 _ENCODED_TILE = 1024
+
+
+class Network(Protocol):
+    """A HoVer-Net in torch, or the same as an ONNX program."""
+
+    arch: Architecture
+
+    def maps(self, image_B4HW: Tensor) -> Tensor:
+        """See `HoVerNet.maps`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Prediction:
 
 
 def predict(
-    net: HoVerNet, image_HW3: NDArray[np.uint8], how: Tiling, each_tile: Callable[[], None] = lambda: None
+    net: Network, image_HW3: NDArray[np.uint8], how: Tiling, each_tile: Callable[[], None] = lambda: None
 ) -> Prediction:
     """Averaged and blended maps of a whole RGB image; `each_tile` is called before every forward pass.
 
@@ -88,16 +99,12 @@ def _ramp(side: int, overlap: int) -> NDArray[np.float32]:
     return np.asarray(np.minimum(1.0, np.minimum(position, side - position) / max(overlap, 1)), np.float32)
 
 
-def _view(net: HoVerNet, tile_HW4: NDArray[np.uint8], code: int, each_tile: Callable[[], None]) -> NDArray[np.float32]:
+def _view(net: Network, tile_HW4: NDArray[np.uint8], code: int, each_tile: Callable[[], None]) -> NDArray[np.float32]:
     """Maps 3HW (nuclear probability, HV) of a tile without its context, seen through symmetry `code` and turned back."""
     each_tile()
     height, width = (side - 2 * net.arch.margin for side in tile_HW4.shape[:2])
-    image = _input(net, tile_HW4)
-    net.eval()
-    with torch.inference_mode():
-        maps = net(_turned(image, code).contiguous(memory_format=torch.channels_last))
-        stacked = torch.cat([maps.np.softmax(1)[:, 1:], maps.hv], dim=1)
-    return np.asarray(_turned_back(stacked, code)[0, :, :height, :width].float().cpu().numpy())
+    maps = net.maps(_turned(_input(net.arch, tile_HW4), code))[:, :3]
+    return np.asarray(_turned_back(maps, code)[0, :, :height, :width].numpy())
 
 
 def encode(net: HoVerNet, image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -112,7 +119,8 @@ def encode(net: HoVerNet, image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
         for x in range(0, image_HW3.shape[1], step):
             with torch.inference_mode():
                 tile = planes_HW4[y : y + step + net.arch.beyond, x : x + step + net.arch.beyond]
-                part = net.features(_input(net, tile))[0].float().cpu().numpy()
+                image = _input(net.arch, tile).to(next(net.parameters()).device)
+                part = net.features(image)[0].float().cpu().numpy()
             grid[:, y // cell : y // cell + part.shape[1], x // cell : x // cell + part.shape[2]] = part
     return grid
 
@@ -122,11 +130,10 @@ def _framed(planes_HW4: NDArray[np.uint8], context: int) -> NDArray[np.uint8]:
     return np.pad(planes_HW4, ((context, context), (context, context), (0, 0)), mode="symmetric") if context else planes_HW4
 
 
-def _input(net: HoVerNet, tile_HW4: NDArray[np.uint8]) -> Tensor:
-    """A tile mirrored out at its ends to a size the network takes, 14HW float32 in 0..1 on the network's device."""
-    high, wide = ((net.arch.beyond - side) % net.arch.multiple for side in tile_HW4.shape[:2])
-    pad = ((0, high), (0, wide), (0, 0))
-    padded = torch.from_numpy(np.pad(tile_HW4, pad, mode="symmetric")).to(next(net.parameters()).device)
+def _input(arch: Architecture, tile_HW4: NDArray[np.uint8]) -> Tensor:
+    """A tile mirrored out at its ends to a size the network takes, 14HW float32 in 0..1."""
+    high, wide = ((arch.beyond - side) % arch.multiple for side in tile_HW4.shape[:2])
+    padded = torch.from_numpy(np.pad(tile_HW4, ((0, high), (0, wide), (0, 0)), mode="symmetric"))
     return padded.permute(2, 0, 1).unsqueeze(0).float() / 255.0
 
 

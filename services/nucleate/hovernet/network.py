@@ -208,6 +208,12 @@ def _double(x_BCHW: Tensor) -> Tensor:
     return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
 
 
+def stacked(maps: Maps) -> Tensor:
+    """Nuclear probability, distances and, of a typed network, the probabilities of background and every type; BChw."""
+    planes = [maps.np.softmax(1)[:, 1:], maps.hv]
+    return torch.cat(planes if maps.types is None else [*planes, maps.types.softmax(1)], dim=1)
+
+
 class HoVerNet(nn.Module):
     """Nuclear pixels (NP), horizontal-vertical distances (HV) and, with `nr_types`, nucleus types (NC) from one encoder."""
 
@@ -228,6 +234,13 @@ class HoVerNet(nn.Module):
         features = self.encoder(self._seen(image_B4HW))
         types = None if self.types is None else self._full(self.types(features))
         return Maps(self._full(self.np(features)), self._full(self.hv(features)), types)
+
+    def maps(self, image_B4HW: Tensor) -> Tensor:
+        """What inference reads, on the CPU: nuclear probability, horizontal and vertical distance, type probabilities; BChw."""
+        self.eval()
+        with torch.inference_mode():
+            image = image_B4HW.to(next(self.parameters()).device).contiguous(memory_format=torch.channels_last)
+            return stacked(self(image)).float().cpu()
 
     def features(self, image_B4HW: Tensor) -> Tensor:
         """Deepest encoder features BCHW, at 1 / `Architecture.multiple` of the input's size."""

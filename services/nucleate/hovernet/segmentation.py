@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
 from nucleate.hovernet import inference, postprocess, pseudo
-from nucleate.hovernet.inference import SMALLEST_SIDE
-from nucleate.hovernet.network import HoVerNet
+from nucleate.hovernet.inference import SMALLEST_SIDE, Network
 from nucleate.hovernet.profiles import Profile
 from nucleate.pathology import classical, redrawing
 
@@ -19,7 +18,7 @@ from nucleate.pathology import classical, redrawing
 class Trained:
     """A network and the profile it is used by."""
 
-    net: HoVerNet
+    net: Network
     profile: Profile
 
 

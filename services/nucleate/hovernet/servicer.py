@@ -59,6 +59,15 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         _need(request.pairs, "pair of maps to compare")
         return self._jobs.stream(request, pb.EvaluateResponse, lambda job: self._evaluate(request, job))
 
+    def Export(
+        self,
+        request: pb.ExportRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ExportResponse:
+        """Add the ONNX program to a model that has none."""
+        net, _ = transfer.network_and_profile(request.model, self._blobs, torch.device("cpu"))
+        return pb.ExportResponse(model=transfer.exported(request.model, net, self._blobs))
+
     def ScorePatches(
         self,
         request: pb.ScorePatchesRequest,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nucleate.dataset.loading import load_sample
 from nucleate.dataset.manifest import BlobRef, Dataset, Sample
 from nucleate.errors import InvalidInput, InvalidModel
-from nucleate.hovernet import model_io, profiles
+from nucleate.hovernet import model_io, onnx_network, profiles
 from nucleate.hovernet.evaluation import ImageScores
 from nucleate.hovernet.network import HoVerNet
 from nucleate.hovernet.profiles import Profile
@@ -88,10 +88,14 @@ def _unpacked(model: common_pb2.Model, blobs: Blobs) -> model_io.LoadedModel:
 
 
 def segmenter(request: pb.SegmentRequest, blobs: Blobs, device: torch.device) -> Trained | Classical:
-    """The segmenter a request names."""
+    """The segmenter a request names; on a CPU its model's ONNX program, where it has one."""
     match request.WhichOneof("segmenter"):
         case "model":
-            return Trained(*network_and_profile(request.model, blobs, device))
+            net, profile = network_and_profile(request.model, blobs, device)
+            program = request.model.files.get(onnx_network.FILE)
+            if program is None or device.type != "cpu":
+                return Trained(net, profile)
+            return Trained(onnx_network.load_network(blobs.get(program), net, threads=torch.get_num_threads()), profile)
         case "classical":
             return Classical()
         case _:
@@ -102,7 +106,18 @@ def model_message(trained: TrainedNet, profile: Profile, digest: str, parent: st
     """Stores a trained network and names it."""
     card, weights = model_io.pack(trained.net, profile.name, dataset_digest=digest, parent=parent, metrics=trained.metrics)
     files = {model_io.WEIGHTS: blobs.put(weights, "application/vnd.safetensors")}
-    return common_pb2.Model(kind=model_io.KIND, card=blobs.put(card, "application/json"), files=files)
+    model = common_pb2.Model(kind=model_io.KIND, card=blobs.put(card, "application/json"), files=files)
+    return exported(model, trained.net, blobs)
+
+
+def exported(model: common_pb2.Model, net: HoVerNet, blobs: Blobs) -> common_pb2.Model:
+    """The model with its network's ONNX program, checked against the weights, in place of any it had."""
+    data = onnx_network.export_network(net)
+    onnx_network.load_network(data, net, threads=1)
+    result = common_pb2.Model()
+    result.CopyFrom(model)
+    result.files[onnx_network.FILE].CopyFrom(blobs.put(data, "application/vnd.onnx"))
+    return result
 
 
 def segmented_message(

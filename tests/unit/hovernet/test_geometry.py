@@ -29,6 +29,7 @@ class Echo(HoVerNet):
     """Says of every pixel what the input's first planes are, so that geometry can be checked exactly."""
 
     def forward(self, image_B4HW):
+        assert image_B4HW.shape[1] == appearance.PLANES
         margin = self.arch.margin
         assert all((side - self.arch.beyond) % self.arch.multiple == 0 for side in image_B4HW.shape[2:])
         height, width = image_B4HW.shape[2:]

@@ -14,10 +14,11 @@ from safetensors.torch import load, save
 from nucleate import errors
 from nucleate.interactive.networks.architectures import ARCHITECTURES
 from nucleate.interactive.networks.backbones import INPUTS, OUTPUT, OnnxBackbone, TorchBackbone
-from nucleate.interactive.networks.export import OPSET, export_encoder
+from nucleate.interactive.networks.export import export_encoder
 from nucleate.interactive.networks.model import load_backbone, load_network
 from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
 from nucleate.learning.model_file import pack_weights
+from nucleate.learning.onnx_program import OPSET
 
 # Both sum the same products in float32, in another order: at most 6e-7 of the largest feature was measured. A wrong resize or
 # padding gives more than 1e-2.
@@ -73,7 +74,7 @@ def test_the_file_says_what_it_is():
     ]
     assert sizes == [
         *(["batch", channels, "height", "width"] for channels in CHANNELS),
-        ["batch", network.config.features, "feature_height", "feature_width"],
+        ["batch", network.config.features, "output_height", "output_width"],
     ]
     assert network.training  # exporting leaves the network as it is
 

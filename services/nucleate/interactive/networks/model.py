@@ -10,14 +10,14 @@ from torch import Tensor
 
 from nucleate import errors
 from nucleate.interactive.networks.architectures import Architecture
-from nucleate.interactive.networks.backbones import OnnxBackbone
+from nucleate.interactive.networks.backbones import FILE, OnnxBackbone
 from nucleate.interactive.networks.export import export_encoder
 from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
 from nucleate.learning.model_file import ModelFormat, pack_weights
 
 KIND = "interactive"
 FORMAT = ModelFormat(KIND, "fusion-hrnet-ocr")
-WEIGHTS, BACKBONE = "model.safetensors", "backbone.onnx"
+WEIGHTS, BACKBONE = "model.safetensors", FILE
 PARITY = 1e-2  # largest difference between torch and ONNX Runtime, relative to the largest feature
 
 
