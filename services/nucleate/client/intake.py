@@ -11,7 +11,15 @@ from nucleate.errors import EmptyInput, InvalidImage, InvalidInput, InvalidMask,
 
 SUFFIXES = {".png": PNG, ".tif": TIFF, ".tiff": TIFF, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP}
 MASK_SUFFIXES = {suffix: kind for suffix, kind in SUFFIXES.items() if kind in {PNG, TIFF}}
+# Their content is for the service to judge; the command line reads no polygons.
+ANNOTATION_SUFFIXES = MASK_SUFFIXES | {
+    ".npy": "application/x-npy",
+    ".xml": "application/xml",
+    ".geojson": "application/geo+json",
+    ".json": "application/json",
+}
 FORMATS, MASK_FORMATS = "PNG, TIFF, JPEG or WebP", "PNG or TIFF"
+ANNOTATION_FORMATS = "PNG, TIFF, .npy, ImageScope .xml, QuPath .geojson or HoVer-Net .json"
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,11 @@ def images_in(source: Path, what: str = "IMAGES") -> list[SourceFile]:
 def masks_in(source: Path, what: str) -> list[SourceFile]:
     """Read every instance mask of a folder, or the one file; errors as `images_in`, with InvalidMask for bad files."""
     return _read_all(source, what, MASK_SUFFIXES, MASK_FORMATS, InvalidMask)
+
+
+def annotations_in(source: Path, what: str) -> list[SourceFile]:
+    """Read every instance map or outline file of a folder, or the one file; errors as `masks_in`."""
+    return _read_all(source, what, ANNOTATION_SUFFIXES, ANNOTATION_FORMATS, InvalidMask)
 
 
 def paired(images: Sequence[SourceFile], masks: Sequence[SourceFile], masks_source: Path) -> list[Pair]:
@@ -115,7 +128,7 @@ def _read(path: Path, expected: str, error: type[InvalidInput]) -> SourceFile:
         raise error(f"{path} cannot be read ({failure.strerror}): check its permissions") from None
     if not data:
         raise error(f"{path} is an empty file (0 bytes): copy it again or remove it")
-    kind = media_type(data)
+    kind = media_type(data) if expected in SUFFIXES.values() else expected
     if kind is None:
         raise error(f"{path} is not {expected.removeprefix('image/').upper()} data: it is damaged or misnamed; export it again")
     # The services go by the bytes, so a PNG named .jpg is taken for what it is.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.pathology.instances import boxes
+from nucleate.pathology.instances import boxes, majority
 
 #: Class of a nucleus without one: hover_net's background class, and every nucleus of an untyped model.
 UNTYPED = 0
@@ -65,7 +65,7 @@ def nuclei(
         return [float(mean) for mean in np.bincount(label_P, weights=values_P) / pixels_L]
 
     x, y, probability = mean_of(xs), mean_of(ys), mean_of(nuclear_HW[ys, xs])
-    kinds, shares = (None, None) if types_HW is None else _majority(label_P, types_HW[ys, xs], pixels_L)
+    kinds, shares = (None, None) if types_HW is None else majority(label_P, types_HW[ys, xs], pixels_L.size)
     found = []
     for label, box in enumerate(boxes(instances_HW), start=1):
         if box is None:
@@ -83,14 +83,3 @@ def _contour(mask_HW: NDArray[np.bool_], left: int, top: int) -> NDArray[np.int3
     contours, _ = cv2.findContours(mask_HW.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
     largest = contours[0] if len(contours) == 1 else max(contours, key=cv2.contourArea)
     return np.asarray(largest[:, 0], np.int32)
-
-
-def _majority(
-    label_P: NDArray[np.int32], type_P: NDArray[np.integer], pixels_L: NDArray[np.int64]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Class of every label and its share of the pixels; background counts only where there is no other (as hover_net)."""
-    classes = int(type_P.max(initial=0)) + 1
-    votes_LC = np.bincount(label_P.astype(np.int64) * classes + type_P, minlength=pixels_L.size * classes).reshape(-1, classes)
-    votes_LC[:, UNTYPED] = 0
-    kind_L = votes_LC.argmax(axis=1)
-    return kind_L, votes_LC[np.arange(kind_L.size), kind_L] / pixels_L

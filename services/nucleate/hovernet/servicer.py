@@ -13,7 +13,6 @@ from nucleate.hovernet import evaluation, profiles, segmentation, transfer
 from nucleate.hovernet.scoring import score_windows
 from nucleate.hovernet.training import train
 from nucleate.learning.device import choose_device
-from nucleate.pathology.codec import decode_instances
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import hovernet_pb2 as pb
@@ -101,9 +100,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
     def _evaluate(self, request: pb.EvaluateRequest, job: Job) -> pb.EvaluateResult:
         scores = []
         for done, pair in enumerate(request.pairs, start=1):
-            predicted = decode_instances(self._sealed.get(pair.predicted), f"predicted map of '{pair.id}'")
-            truth = decode_instances(self._sealed.get(pair.truth), f"true map of '{pair.id}'")
-            scores.append(evaluation.score(pair.id, truth, predicted))
+            scores.append(evaluation.score(pair.id, self._sealed.get(pair.predicted), self._sealed.get(pair.truth)))
             job.progress(done, len(request.pairs), f"evaluating {pair.id}", aji=scores[-1].scores.aji, pq=scores[-1].scores.pq)
         return transfer.evaluation_message(scores)
 

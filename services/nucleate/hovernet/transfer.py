@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nucleate.dataset.loading import load_sample
 from nucleate.dataset.manifest import BlobRef, Dataset, Sample
 from nucleate.errors import InvalidInput, InvalidModel
-from nucleate.hovernet import model_io, onnx_network, profiles
+from nucleate.hovernet import evaluation, model_io, onnx_network, profiles
 from nucleate.hovernet.evaluation import ImageScores
 from nucleate.hovernet.network import HoVerNet
 from nucleate.hovernet.profiles import Profile
@@ -20,7 +20,6 @@ from nucleate.hovernet.sampling import TrainingSample
 from nucleate.hovernet.scoring import WindowScore
 from nucleate.hovernet.segmentation import Classical, Segmented, Trained
 from nucleate.hovernet.training import Trained as TrainedNet
-from nucleate.pathology import metrics
 from nucleate.pathology.codec import decode_image, encode_instances, encode_mask, encode_png
 from nucleate.pathology.drawing import contours_over
 from nucleate.pathology.metrics import Scores
@@ -139,8 +138,19 @@ def segmented_message(
 
 
 def evaluation_message(images: Sequence[ImageScores]) -> pb.EvaluateResult:
-    """Scores by image and their mean over the images that are not empty in both maps."""
-    result = pb.EvaluateResult(mean=_scores(metrics.mean(image.scores for image in images)))
+    """Scores by image, their means and intervals, and the figures of the set."""
+    summary = evaluation.summarise(images)
+    result = pb.EvaluateResult(
+        mean=_scores(summary.mean),
+        set=pb.SetScores(pq_plus=summary.pq_plus, detection_f=summary.detection_f, count_error=summary.count_error),
+        classes=[
+            pb.ClassScores(name=each.name, pq_plus=each.pq, f=each.f, nuclei_true=each.true, nuclei_predicted=each.predicted)
+            for each in summary.classes
+        ],
+    )
+    if summary.low and summary.high:
+        result.low.CopyFrom(_scores(summary.low))
+        result.high.CopyFrom(_scores(summary.high))
     for image in images:
         result.images.add(
             id=image.id,
@@ -148,6 +158,7 @@ def evaluation_message(images: Sequence[ImageScores]) -> pb.EvaluateResult:
             nuclei_predicted=image.predicted,
             nuclei_true=image.true,
             both_empty=image.scores.both_empty,
+            notes=image.notes,
         )
     return result
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: HoVer-Net's guards against division by zero; they decide ties, so they are part of the definition.
-_EPS = 1e-6
-_MATCH_IOU = 0.5
+EPS = 1e-6
+MATCH_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +146,14 @@ def _dice2(table: Contingency) -> float:
 
 def _detection_and_segmentation_quality(table: Contingency) -> tuple[float, float]:
     iou_K = table.overlap / table.union
-    matched = iou_K[iou_K > _MATCH_IOU]
+    matched = iou_K[iou_K > MATCH_IOU]
     dq = 2 * matched.size / (table.true_areas.size + table.pred_areas.size)
-    return float(dq), float(matched.sum() / (matched.size + _EPS))
+    return float(dq), float(matched.sum() / (matched.size + EPS))
 
 
 def _best_prediction_per_true(table: Contingency) -> NDArray[np.intp]:
     """Pairs, as indices into the table, of each true nucleus with its prediction of highest IoU."""
-    iou_K = table.overlap / (table.union + _EPS)
+    iou_K = table.overlap / (table.union + EPS)
     # Stable and least significant key first: by true nucleus, then falling IoU; ties keep the lower label in front.
     order = np.lexsort((-iou_K, table.true_of))
     first = np.ones(order.size, dtype=np.bool_)
@@ -163,7 +163,7 @@ def _best_prediction_per_true(table: Contingency) -> NDArray[np.intp]:
 
 def _one_to_one(table: Contingency) -> NDArray[np.intp]:
     """Pairs, as indices into the table, of the assignment of maximal total IoU, solved per group of touching nuclei."""
-    iou_K = table.overlap / (table.union + _EPS)
+    iou_K = table.overlap / (table.union + EPS)
     n_true, n_pred = table.true_areas.size, table.pred_areas.size
     nodes = n_true + n_pred
     graph = coo_array((np.ones(iou_K.size), (table.true_of, n_true + table.pred_of)), shape=(nodes, nodes))

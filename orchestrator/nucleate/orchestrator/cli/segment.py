@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,19 +58,22 @@ def segment(
 
 
 def evaluate(
-    predicted: Annotated[Path, typer.Argument(metavar="PRED", help="Folder of predicted instance maps, or one.")],
-    truth: Annotated[Path, typer.Argument(metavar="TRUE", help="Folder of true instance maps of the same names, or one.")],
+    predicted: Annotated[Path, typer.Argument(metavar="PRED", help="Folder of predicted instance maps or outlines, or one.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUE", help="Folder of true ones of the same names, or one.")],
     as_json: Json = False,
 ) -> None:
-    """Score predicted against true instance maps: DICE1, DICE2, AJI, AJI+, PQ, DQ, SQ."""
-    from nucleate.client.intake import maps_paired, masks_in
+    """Score predicted against true nuclei: DICE1, DICE2, AJI, AJI+, PQ, DQ, SQ, with 95 % intervals over images.
+
+    Label maps as PNG, TIFF or .npy; outlines as ImageScope XML, QuPath GeoJSON or HoVer-Net JSON.
+    """
+    from nucleate.client.intake import annotations_in, maps_paired
     from nucleate.client.upload import upload_masks
     from nucleate.orchestrator.cli.console import as_dict, show_json, show_table
     from nucleate.orchestrator.cli.progress import progress_display
     from nucleate.orchestrator.cli.session import any_services, new_job_id
     from nucleate.v1 import hovernet_pb2
 
-    pairs = maps_paired(masks_in(predicted, "PRED"), masks_in(truth, "TRUE"))
+    pairs = maps_paired(annotations_in(predicted, "PRED"), annotations_in(truth, "TRUE"))
     with progress_display() as display, any_services(["hovernet"], display) as session:
         maps = upload_masks(session.blobs, [ours for ours, _ in pairs], sealed=False)
         truths = upload_masks(session.blobs, [true for _, true in pairs], sealed=True)
@@ -87,8 +91,31 @@ def evaluate(
     rows = [(each.id, *score_cells(each.scores), str(each.nuclei_predicted), str(each.nuclei_true)) for each in result.images]
     show_table(
         ("image", "DICE1", "DICE2", "AJI", "AJI+", "PQ", "DQ", "SQ", "found", "true"),
-        [*rows, ("mean", *score_cells(result.mean), "", "")],
+        [*rows, *_mean_rows(result)],
     )
+    for each in result.images:
+        for note in each.notes:
+            print(f"{each.id}: {note}")
+    whole = result.set
+    found = f"detection F {whole.detection_f:.4f}, count error {whole.count_error:.1%}"
+    print(f"all images together: PQ+ {whole.pq_plus:.4f}, {found}")
+    if result.classes:
+        show_table(
+            ("class", "PQ+", "F", "found", "true"),
+            [_class_row(each) for each in result.classes],
+        )
+
+
+def _class_row(each: Any) -> tuple[str, ...]:
+    figures = (f"{getattr(each, name):.4f}" if each.HasField(name) else "-" for name in ("pq_plus", "f"))
+    return (each.name, *figures, str(each.nuclei_predicted), str(each.nuclei_true))
+
+
+def _mean_rows(result: Any) -> Iterator[tuple[str, ...]]:
+    yield ("mean", *score_cells(result.mean), "", "")
+    if result.HasField("low"):
+        yield ("95 % from", *score_cells(result.low), "", "")
+        yield ("95 % to", *score_cells(result.high), "", "")
 
 
 def score_cells(scores: object) -> tuple[str, ...]:
