@@ -13,6 +13,7 @@ from nucleate.hovernet import evaluation, profiles, segmentation, transfer
 from nucleate.hovernet.scoring import score_windows
 from nucleate.hovernet.training import train
 from nucleate.learning.device import choose_device
+from nucleate.pathology import scale
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import hovernet_pb2 as pb
@@ -95,6 +96,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
             result.images.append(transfer.segmented_message(image.id, rgb, segmented, request, self._blobs))
             job.checkpoint(result.SerializeToString())
             job.progress(len(result.images), total, f"segmented {image.id}", nuclei=float(segmented.count))
+        result.warning = scale.magnification_warning([image.typical_radius for image in result.images])
         return result
 
     def _evaluate(self, request: pb.EvaluateRequest, job: Job) -> pb.EvaluateResult:

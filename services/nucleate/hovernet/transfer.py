@@ -20,6 +20,7 @@ from nucleate.hovernet.sampling import TrainingSample
 from nucleate.hovernet.scoring import WindowScore
 from nucleate.hovernet.segmentation import Classical, Segmented, Trained
 from nucleate.hovernet.training import Trained as TrainedNet
+from nucleate.pathology import scale
 from nucleate.pathology.codec import decode_image, encode_instances, encode_mask, encode_png
 from nucleate.pathology.drawing import contours_over
 from nucleate.pathology.metrics import Scores
@@ -127,7 +128,10 @@ def segmented_message(
     dtype = "uint16" if media_type == "image/png" else "uint32"
     shape = segmented.instances.shape
     message = pb.SegmentedImage(
-        id=name, instances=blobs.put(labels, media_type, dtype=dtype, shape=shape), nuclei=segmented.count
+        id=name,
+        instances=blobs.put(labels, media_type, dtype=dtype, shape=shape),
+        nuclei=segmented.count,
+        typical_radius=scale.radius_in(rgb),
     )
     if request.overlays:
         overlay = encode_png(contours_over(rgb, segmented.instances))

@@ -1,11 +1,21 @@
-"""How large the nuclei of an image are, without segmenting it."""
+"""How large the nuclei of an image are, without segmenting it, and whether that fits the magnification it should have.
+
+At 40x (0.25 um per pixel) the typical radius of an image is 7 to 22 px, over the 30 images of MoNuSeg's training set in the
+median 14.9; of the same images at half the size 8.2. One image can mislead (six of the thirty lie under the limit at 40x, all
+of kidney or of one prostate), a set hardly.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleate.pathology import appearance
+
+SMALLEST_AT_40X = 10.5  # px: half-way, by octave, between the medians of both magnifications
 UNKNOWN = 12.0  # px at 40x, where nothing is dark
 _SIGMAS = np.geomspace(3.0, 15.5, 10)
 _COARSE = 5.0  # px of sigma from which half the resolution is enough
@@ -35,3 +45,19 @@ def _blob_answer(plane_HW: NDArray[np.float32], sigma: float) -> float:
     highest_HW = cv2.dilate(blob_HW, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     peaks = blob_HW[(blob_HW >= highest_HW) & (blob_HW > _LEAST_BLOB)]
     return float(peaks.mean()) if len(peaks) else 0.0
+
+
+def radius_in(image_HW3: NDArray[np.uint8]) -> float:
+    """Typical radius in px of the nuclei of an RGB image."""
+    return typical_radius(appearance.margin(appearance.planes(image_HW3)))
+
+
+def magnification_warning(radii: Sequence[float]) -> str:
+    """What to tell people whose images look as if taken at 20x or less; empty for images that do not."""
+    median = float(np.median(radii)) if len(radii) else SMALLEST_AT_40X
+    if median >= SMALLEST_AT_40X:
+        return ""
+    return (
+        f"nuclei are small for 40x: the typical radius is {median:.1f} px, where 40x (0.25 um per pixel) shows about 15; "
+        "if the images were taken at 20x, enlarge them to twice their size"
+    )

@@ -9,7 +9,7 @@ from nucleate.interactive.prediction.views import level_of, network_input, radiu
 from nucleate.pathology import appearance, classical, outlines
 from nucleate.pathology.outlines import ANGLES, RADII, fill, find_outlines, moved_agreement, shortest_closed_path
 from nucleate.pathology.redrawing import pseudo_labels, redraw
-from nucleate.pathology.scale import typical_radius
+from nucleate.pathology.scale import magnification_warning, radius_in, typical_radius
 
 
 def an_ellipse(half_width: float, half_height: float, x: float = 40, y: float = 40) -> np.ndarray:
@@ -89,6 +89,14 @@ def test_pseudo_labels_leave_out_what_no_outline_covers():
     labels, ignored = pseudo_labels(blank)
     assert labels.shape == ignored.shape == (64, 64)
     assert not labels.any()
+
+
+def test_images_at_half_the_size_are_warned_about():
+    half, _ = draw_nuclei(384, 40, 1)
+    image = cv2.resize(half, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    assert radius_in(half) == pytest.approx(radius_in(image) / 2, rel=0.2)
+    assert magnification_warning([15.0, 9.0, 14.0]) == magnification_warning([]) == ""
+    assert "8.0 px" in magnification_warning([8.0, 7.0, 14.0])
 
 
 def test_the_size_plane_tells_the_radius_of_the_nuclei_and_follows_the_scale():

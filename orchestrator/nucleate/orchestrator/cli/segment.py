@@ -53,6 +53,8 @@ def segment(
             write_blob(session, each.instances, staging / safe_name(each.id))
             if overlays:
                 write_blob(session, each.overlay, staging / "overlays" / safe_name(each.id))
+        if result.warning:
+            display.note(f"warning: {result.warning}")
     for each in result.images:
         print(f"{each.id}\t{each.nuclei} nuclei")
 
