@@ -133,6 +133,15 @@ def test_export_gives_a_bare_model_the_program_that_training_gives(bench: Bench,
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_more_views_are_averaged_where_asked_for(bench: Bench, model: common.Model) -> None:
+    found = [
+        bench.result("Segment", pb.SegmentRequest(job_id=f"views-{n}", images=bench.images, model=model, views=n)).images
+        for n in (0, 1, 8)
+    ]
+    assert found[0] == found[1]  # the profile `tiny` looks once
+    assert found[2] != found[1]
+
+
 def test_classical_segmenter_needs_no_model_and_scores_well(bench: Bench) -> None:
     request = pb.SegmentRequest(job_id="seg-2", images=bench.images, classical=pb.ClassicalSegmenter())
     result = bench.result("Segment", request)
@@ -244,6 +253,7 @@ def test_starts_from_a_model_and_names_its_parent(bench: Bench, model: common.Mo
         ("Train", {"dataset": common.Dataset()}, errors.InvalidInput, "blob uri"),
         ("Segment", {"images": []}, errors.EmptyInput, "image"),
         ("Segment", {"classical": None}, errors.InvalidInput, "no segmenter"),
+        ("Segment", {"classical": None, "views": 3}, errors.InvalidInput, "3 views"),
         ("Evaluate", {"pairs": []}, errors.EmptyInput, "pair"),
         ("ScorePatches", {"size": 8}, errors.InvalidInput, "size 8"),
         ("ScorePatches", {"stride": 0}, errors.InvalidInput, "stride 0"),
@@ -253,7 +263,9 @@ def test_starts_from_a_model_and_names_its_parent(bench: Bench, model: common.Mo
 def test_bad_requests_say_what_is_wrong(  # noqa: PLR0917 - pytest passes them
     bench: Bench, model: common.Model, method: str, change: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    name = f"bad-{method}-{next(iter(change))}"
+    name = f"bad-{method}-{'-'.join(change)}"
+    if "views" in change:
+        change = change | {"model": model}
     fields: dict[str, dict[str, Any]] = {
         "Segment": {"images": bench.images, "classical": pb.ClassicalSegmenter()},
         "ScorePatches": {"images": bench.images, "model": model, "size": 64, "stride": 32},

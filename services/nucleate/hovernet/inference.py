@@ -47,6 +47,20 @@ class Tiling:
     overlap: int = 96
     views: tuple[int, ...] = (0, 3, 5, 6)
 
+    def averaging(self, views: int) -> Tiling:
+        """The same with so many symmetries; 0 leaves them.
+
+        Raises:
+            errors.InvalidInput: not 0, 1, 2, 4 or 8.
+        """
+        if views and views not in VIEWS:
+            raise errors.InvalidInput(f"{views} views: average 1, 2, 4 or 8 of the image, or 0 for the profile's number")
+        return dataclasses.replace(self, views=VIEWS[views]) if views else self
+
+
+#: Symmetries of the square by how many are averaged.
+VIEWS = {1: (0,), 2: (0, 6), 4: (0, 3, 5, 6), 8: tuple(range(8))}
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:

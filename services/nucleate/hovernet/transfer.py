@@ -92,6 +92,7 @@ def segmenter(request: pb.SegmentRequest, blobs: Blobs, device: torch.device) ->
     match request.WhichOneof("segmenter"):
         case "model":
             net, profile = network_and_profile(request.model, blobs, device)
+            profile = dataclasses.replace(profile, tiling=profile.tiling.averaging(request.views))
             program = request.model.files.get(onnx_network.FILE)
             if program is None or device.type != "cpu":
                 return Trained(net, profile)

@@ -24,6 +24,7 @@ def segment(
     model: Annotated[str, typer.Option(metavar="REF", help="A model folder or URI, or 'classical' for the training-free one.")],
     out: Out,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also draw the contours: OUT/overlays.")] = False,
+    views: Annotated[int, typer.Option(metavar="N", help="Average 1, 2, 4 or 8 views of the image; 0 = the model's own.")] = 0,
 ) -> None:
     """Segment nuclei: one 16-bit instance PNG per image, named as the image."""
     from nucleate.client.intake import images_in
@@ -39,7 +40,7 @@ def segment(
     if model != "classical":
         check_model(model, "hovernet")
     with output_folder(out) as staging, progress_display() as display, any_services(["hovernet"], display) as session:
-        request = hovernet_pb2.SegmentRequest(job_id=new_job_id("segment"), overlays=overlays)
+        request = hovernet_pb2.SegmentRequest(job_id=new_job_id("segment"), overlays=overlays, views=views)
         if model == "classical":
             request.classical.SetInParent()
         else:
