@@ -16,6 +16,7 @@ from nucleate.runtime.context import ServiceContext
 from nucleate.runtime.health import Health, Registrar
 from nucleate.runtime.interceptor import Boundary
 from nucleate.runtime.jobs import JobRunner, JobsServicer
+from nucleate.runtime.jobs.curves import Curves
 from nucleate.runtime.security import Authentication, server_credentials, warn_if_open
 from nucleate.runtime.serving import read_settings, serve_until_stopped
 from nucleate.runtime.settings import ServiceSettings
@@ -80,7 +81,8 @@ def start_server(name: str, register: Register, settings: ServiceSettings) -> Ru
     port = _bind(server, settings)  # before anything slow happens
     warn_if_open(name, settings)
     store = open_store(settings.store, settings)
-    jobs = JobRunner(store, name, metrics.job_event)
+    curves = Curves(settings.curves / name) if settings.curves else None
+    jobs = JobRunner(store, name, metrics.job_event, curves)
     metrics.watch_running(jobs.running)
     context = ServiceContext(name, settings, store, Blobs(store), jobs, metrics.registry)
     registrar = Registrar(server)

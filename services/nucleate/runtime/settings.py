@@ -69,4 +69,5 @@ class ServiceSettings(StoreSettings, ChannelSettings):
     log_json: bool = True
     threads: int = Field(default=0, ge=0, description="compute threads; 0 takes all cores")
     device: str = Field(default="auto", description='"auto", "cpu" or "cuda"')
+    curves: Path | None = Field(default=None, description="folder for TensorBoard files of what jobs report; none = no files")
     drain_seconds: float = Field(default=10.0, ge=0)

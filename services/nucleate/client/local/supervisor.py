@@ -145,6 +145,7 @@ class Supervisor:
             **{name: value for name, value in os.environ.items() if name not in unset},
             # Threads that wait by spinning slow a training down seventyfold where the cores have other work, too.
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+            **({"NUCLEATE_CURVES": str(self.home / "curves")} if _draws_curves() else {}),
             "NUCLEATE_HOME": str(self.home),
             "NUCLEATE_STORE": state.store,
             "NUCLEATE_DRAIN_SECONDS": str(self.drain_s),
@@ -197,3 +198,8 @@ def _check_callable() -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _draws_curves() -> bool:
+    """Whether services that are started here can write TensorBoard files, and nobody has said where."""
+    return not os.environ.get("NUCLEATE_CURVES") and importlib.util.find_spec("tensorboardX") is not None

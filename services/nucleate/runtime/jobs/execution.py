@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from nucleate.errors import Cancelled
+from nucleate.runtime.jobs.curves import Curves
 from nucleate.runtime.jobs.record import JobRecord
 from nucleate.v1 import common_pb2
 from nucleate.v1 import jobs_pb2 as pb
@@ -22,8 +23,9 @@ class Interrupted(BaseException):
 class Execution:
     """Thread-safe: one worker reports, watchers follow, anybody cancels."""
 
-    def __init__(self, record: JobRecord, attempt: int, *, resumed: bool) -> None:
+    def __init__(self, record: JobRecord, attempt: int, *, resumed: bool, curves: Curves | None = None) -> None:
         self.record = record
+        self._curves = curves
         self.attempt = attempt
         self.resumed = resumed
         self.begun = threading.Event()
@@ -54,10 +56,14 @@ class Execution:
         eta = (now - since) / (step - first) * max(total - step, 0) if step > first else 0.0
         self._progress = common_pb2.Progress(stage=stage, step=step, total=total, values=values, eta_seconds=eta)
         self._version += 1
+        if self._curves:
+            self._curves.add(self.record.job_id, step, values)
 
     def finish(self, state: pb.JobState, *, result: bytes = b"", error: BaseException | None = None) -> None:
         """Set the outcome and wake every watcher."""
         self.state, self.result, self.error = state, result, error
+        if self._curves:
+            self._curves.close(self.record.job_id)
         self._finished.set()
 
     def wait(self, seconds: float) -> bool:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from nucleate.errors import Cancelled, NotFound, TooLarge, Unreachable
 from nucleate.runtime.faults import Internal, error_named
+from nucleate.runtime.jobs.curves import Curves
 from nucleate.runtime.jobs.execution import Execution, Interrupted
 from nucleate.runtime.jobs.owner import Owner
 from nucleate.runtime.jobs.record import JobRecord, Snapshot, digest_of
@@ -29,8 +30,15 @@ _OVER = (pb.JOB_STATE_DONE, *_ENDED_BADLY)
 class JobRunner:
     """All jobs of one service in this process; several processes may share the store, each job runs in one."""
 
-    def __init__(self, store: ObjectStore, service: str, observe: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        service: str,
+        observe: Callable[[str], None] | None = None,
+        curves: Curves | None = None,
+    ) -> None:
         self._store = store
+        self._curves = curves
         self._service = service
         self._owner = Owner.this_process()
         self._worker = Worker(service, observe or (lambda _event: None))
@@ -140,7 +148,7 @@ class JobRunner:
                 raise Unreachable(f"the service is stopping: call again to go on with job '{record.job_id}'")
             if not record.begin(snapshot.attempt + 1, self._owner):
                 return None
-            execution = Execution(record, snapshot.attempt + 1, resumed=record.has_checkpoint())
+            execution = Execution(record, snapshot.attempt + 1, resumed=record.has_checkpoint(), curves=self._curves)
             self._worker.submit(execution, work)
             return execution, False
 
