@@ -29,19 +29,20 @@ def training_set(
     labels: Iterable[hovernet_pb2.SegmentedImage],
     accepted: Iterable[common_pb2.LabelledImage],
 ) -> Dataset:
-    """Put the sources together: synthetic pairs and pseudo-labels each split 80/20, every accepted mask in training.
+    """Put the sources together: synthetic pairs split 80/20, every pseudo-label and every accepted mask in training.
 
-    Report section 3.2.3 splits what the machine made and adds every mask that a person made: they are few, and the best.
+    Report section 3.2.3 splits the synthetic pairs, of which there can be any number, and adds every mask that a person made.
+    Un-annotated images are few, and holding one out tells nothing: its labels are guesses like the others.
 
     `pool` are the un-annotated images by id, `labels` their current pseudo-labels; an image in which nothing was found teaches
     nothing and is left out. The same arguments give the same manifest bytes.
     """
-    groups = (
-        [_synthetic(each, profile.weight_synthetic) for each in refined],
-        [_pseudo(each, pool[each.id], profile.weight_pseudo) for each in labels if each.nuclei],
-    )
-    split = [sample for group in groups for sample in _split(group, seed)]
-    return Dataset([*split, *(_sample(_accepted(each, profile.weight_accepted), "train") for each in accepted)])
+    synthetic = [_synthetic(each, profile.weight_synthetic) for each in refined]
+    kept = [
+        *(_pseudo(each, pool[each.id], profile.weight_pseudo) for each in labels if each.nuclei),
+        *(_accepted(each, profile.weight_accepted) for each in accepted),
+    ]
+    return Dataset([*_split(synthetic, seed), *(_sample(each, "train") for each in kept)])
 
 
 def trusted(

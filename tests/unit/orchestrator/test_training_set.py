@@ -41,13 +41,13 @@ def build(order: int = 1, accepted: int = 5) -> Dataset:
     )
 
 
-def test_what_the_machine_made_is_split_80_20_and_every_accepted_mask_trains() -> None:
+def test_synthetic_pairs_are_split_80_20_and_all_else_trains() -> None:
     dataset = build()
     assert composition(dataset) == {"synthetic": 5, "refined": 15, "pseudo": 9, "accepted": 5}
     held_out = [sample.id.partition(".")[0] for sample in dataset.part("val")]
     assert {group: held_out.count(group) for group in ("synthetic", "pool", "accepted")} == {
         "synthetic": 4,
-        "pool": 2,
+        "pool": 0,
         "accepted": 0,
     }
     assert {sample.origin.value: sample.weight for sample in dataset.samples}["accepted"] == 2.0
