@@ -80,6 +80,10 @@ class Maps:
     hv: Tensor
     types: Tensor | None = None
 
+    def float(self) -> Maps:
+        """The same in single precision, in which losses are summed."""
+        return Maps(self.np.float(), self.hv.float(), None if self.types is None else self.types.float())
+
 
 def _norm_relu(channels: int, *, batch: bool) -> nn.Sequential:
     norm = nn.BatchNorm2d(channels) if batch else nn.GroupNorm(_groups(channels), channels)

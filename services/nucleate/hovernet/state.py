@@ -48,7 +48,7 @@ class TrainingState:
         groups |= {f"candidate.{step}": weights for step, weights in self.candidates.items()}
         groups |= {} if self.teacher is None else {"teacher": self.teacher.state_dict()}
         groups |= {"terms": {name: torch.tensor(value, dtype=torch.float64) for name, value in self.terms.items()}}
-        groups |= {moment: self._moments(moment) for moment in _MOMENTS}
+        groups |= {moment: self._moments(moment) for moment in _MOMENTS} | {"updates": self._moments("step")}
         for group, weights in groups.items():
             tensors |= checkpoint.prefixed(f"{group}/", weights)
         return checkpoint.to_bytes(tensors)
@@ -76,12 +76,12 @@ class TrainingState:
 
     def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
         moments = {moment: checkpoint.under(f"{moment}/", tensors) for moment in _MOMENTS}
-        if not moments["exp_avg"]:
-            return
+        updates = checkpoint.under("updates/", tensors)  # fewer than steps for what was frozen at first
         for name, value in self.net.named_parameters():
-            self.optimizer.state[value] = {"step": torch.tensor(float(self.step))} | {
-                moment: _laid_out_as(moments[moment][name].to(self.device), value) for moment in _MOMENTS
-            }
+            if name in updates:
+                self.optimizer.state[value] = {"step": updates[name]} | {
+                    moment: _laid_out_as(moments[moment][name].to(self.device), value) for moment in _MOMENTS
+                }
 
 
 def _laid_out_as(value: Tensor, like: Tensor) -> Tensor:

@@ -37,10 +37,15 @@ class Watcher(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A number of steps and the shares of windows by origin, renormalised over the origins present."""
+    """A number of steps and the shares of windows by origin, renormalised over the origins present.
+
+    `frozen` keeps the encoder as it is and trains the branches only: the first of the paper's two phases (Graham et al. 2019,
+    section 3.3), for a training that starts from another model.
+    """
 
     steps: int
     shares: tuple[tuple[str, float], ...]
+    frozen: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +126,7 @@ def train(  # noqa: PLR0917 - all of a training is said here
         sampler = Sampler(lessons, dict(stage.shares), config.crop, config.augmentation, seed)
         while state.step < first + stage.steps:
             rate = schedule.one_cycle(state.step - first, stage.steps, config.rate)
-            _step(state, sampler.batch(state.step, config.batch), rate, config)
+            _step(state, sampler.batch(state.step, config.batch), rate, config, frozen=stage.frozen)
             watcher.progress(state.step, config.steps, "training", **state.terms)
             _keep(state, config, watcher)
     images = list(unlabelled) or [sample.image for sample in samples]
@@ -145,13 +150,16 @@ def _keep(state: TrainingState, config: TrainConfig, watcher: Watcher) -> None:
         watcher.checkpoint(state.to_bytes())
 
 
-def _step(state: TrainingState, batch: Batch, rate: float, config: TrainConfig) -> None:
-    """One optimisation step; leaves the loss and its terms in the state."""
+def _step(state: TrainingState, batch: Batch, rate: float, config: TrainConfig, *, frozen: bool) -> None:
+    """One optimisation step, in bfloat16 where a GPU does it; leaves the loss and its terms in the state."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     batch = batch.to(state.device).within(state.net.arch.margin)
     state.net.train()
-    terms = losses.losses(state.net(batch.image), batch.nuclei, batch.hv, batch.weight)
+    state.net.encoder.train(not frozen).requires_grad_(not frozen)
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=state.device.type == "cuda"):
+        maps = state.net(batch.image)
+    terms = losses.losses(maps.float(), batch.nuclei, batch.hv, batch.weight)
     loss = losses.total(terms, config.losses)
     values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
     if not np.isfinite(values["loss"]):

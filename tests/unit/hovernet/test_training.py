@@ -54,6 +54,15 @@ def bits(net):
     return {name: value.numpy().tobytes() for name, value in net.state_dict().items()}
 
 
+def test_a_frozen_encoder_stays_as_it_was_and_the_branches_learn():
+    start = network.build(TINY.arch, 5)
+    config = dataclasses.replace(TINY.training, stages=(Stage(3, TINY.training.stages[0].shares, frozen=True),))
+    trained = train(samples(), [], TINY.arch, config, 3, Watcher(), start).net
+    changed = {name for name, value in bits(trained).items() if value != bits(start)[name]}
+    assert changed
+    assert not any(name.startswith("encoder.") for name in changed)
+
+
 def test_the_loss_curve_is_the_golden_one():
     """Guards the whole of training; where a change is meant to move it, replace golden_losses.txt by what this prints."""
     watcher = Watcher()
@@ -62,6 +71,17 @@ def test_the_loss_curve_is_the_golden_one():
     print("\n".join(f"{loss:.4f}" for loss in losses))  # noqa: T201 - shown by pytest when the test fails
     golden = [float(line) for line in (Path(__file__).parent / "golden_losses.txt").read_text().split()]
     assert losses == pytest.approx(golden, rel=0.02)
+
+
+def test_a_training_killed_between_the_papers_two_phases_ends_with_the_same_bits():
+    shares = TINY.training.stages[0].shares
+    stages = (Stage(3, shares, frozen=True), Stage(4, shares))
+    config = dataclasses.replace(TINY.training, stages=stages, checkpoint_every=2)
+    whole = train(samples(), [], TINY.arch, config, 3, Watcher())
+    killed = Watcher(dies_at=5)
+    with pytest.raises(errors.Cancelled):
+        train(samples(), [], TINY.arch, config, 3, killed)
+    assert bits(train(samples(), [], TINY.arch, config, 3, Watcher(saved=killed.saved)).net) == bits(whole.net)
 
 
 @pytest.mark.parametrize("dies_at", [7, 11])
