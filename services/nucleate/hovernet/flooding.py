@@ -1,8 +1,9 @@
 """Marker-controlled watershed of many small regions in one pass over a sheet that holds nothing else.
 
 Flooding a nucleus needs its own pixels only, yet skimage's watershed copies and pads the whole image. Regions with one marker
-are that marker's without flooding; the others are laid side by side on a small sheet, a pixel apart. As regions do not touch
-and keep their raster order within themselves, ties break as they do over the whole image and the labels are the same.
+are that marker's without flooding; the others are laid side by side on a small sheet, a pixel apart. Regions do not touch, so
+the labels are the same; only pixels of exactly one energy between two markers may go to the other of them, as the order of
+skimage's heap depends on all that it holds.
 """
 
 from __future__ import annotations
