@@ -93,9 +93,10 @@ def _deepest(region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[float, int
     if not width:
         return 0.0, 0, 0
     cut_HW = np.pad(region_HW[top : top + height, left : left + width], 1).view(np.uint8)
-    inside = cv2.distanceTransform(cut_HW, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    # Squares of distances between pixels are whole numbers; cv2's last bit depends on where the array lies in memory.
+    inside = np.rint(np.square(cv2.distanceTransform(cut_HW, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)))[1:-1, 1:-1]
     for x, y in clicked:
         if left <= x < left + width and top <= y < top + height:
             inside[y - top, x - left] = 0
     y, x = divmod(int(inside.argmax()), width)
-    return float(inside[y, x]), x + left, y + top
+    return float(np.sqrt(inside[y, x])), x + left, y + top

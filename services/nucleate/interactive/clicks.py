@@ -86,7 +86,9 @@ def depth(region_HW: Mask) -> NDArray[np.float32]:
     """Euclidean distance in pixels to the nearest pixel outside the region; the frame counts as outside."""
     padded = np.pad(region_HW.astype(np.uint8), 1)
     inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(inside, np.float32)[1:-1, 1:-1]
+    # Squares of distances between pixels are whole numbers; cv2's last bit depends on where the array lies in memory, and would
+    # decide where a click goes.
+    return np.asarray(np.sqrt(np.rint(np.square(inside))), np.float32)[1:-1, 1:-1]
 
 
 def error_depths(

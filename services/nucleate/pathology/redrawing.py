@@ -71,7 +71,9 @@ def _deepest_points(instances_HW: NDArray[np.int32]) -> Float:
         if box is None:
             continue
         inside = np.pad(instances_HW[box] == label, 1).astype(np.uint8)
-        depth = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+        # Squares of distances between pixels are whole numbers; cv2's last bit depends on where the array lies in memory, and
+        # would decide between pixels of equal depth.
+        depth = np.rint(np.square(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)))
         y, x = divmod(int(depth.argmax()), depth.shape[1])
         points.append((box[1].start + x - 1, box[0].start + y - 1))
     return np.array(points, np.float32).reshape(-1, 2)

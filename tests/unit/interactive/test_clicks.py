@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import distance_transform_edt
 
 from nucleate import errors
-from nucleate.interactive.clicks import Click, ClickMaps, click_maps, intersection_over_union, next_click
+from nucleate.interactive.clicks import Click, ClickMaps, click_maps, depth, intersection_over_union, next_click
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.training.sampling import (
     BAND,
@@ -153,3 +153,10 @@ def test_intersection_over_union_of_nothing_is_one():
     assert intersection_over_union(nothing, nothing) == 1
     assert intersection_over_union(disk(5), disk(5)) == 1
     assert intersection_over_union(disk(5), nothing.repeat(22, 0).repeat(22, 1)[:64, :64]) == 0
+
+
+def test_depths_are_roots_of_whole_numbers_to_the_last_bit():
+    rows, columns = np.mgrid[:41, :37]
+    mask = ((rows - 20) / 17) ** 2 + ((columns - 18) / 13) ** 2 <= 1
+    found = depth(mask)
+    assert np.array_equal(found, np.sqrt(np.rint(found**2)))
