@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleate.pathology.depth import squared_depth
+
 Mask = NDArray[np.bool_]
 Map = NDArray[np.int32]
 
@@ -92,9 +94,7 @@ def _deepest(region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[float, int
     left, top, width, height = cv2.boundingRect(region_HW.view(np.uint8))
     if not width:
         return 0.0, 0, 0
-    cut_HW = np.pad(region_HW[top : top + height, left : left + width], 1).view(np.uint8)
-    # Squares of distances between pixels are whole numbers; cv2's last bit depends on where the array lies in memory.
-    inside = np.rint(np.square(cv2.distanceTransform(cut_HW, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)))[1:-1, 1:-1]
+    inside = squared_depth(region_HW[top : top + height, left : left + width])
     for x, y in clicked:
         if left <= x < left + width and top <= y < top + height:
             inside[y - top, x - left] = 0

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from nucleate.pathology.depth import squared_depth
 
 Mask = NDArray[np.bool_]
 
@@ -84,11 +85,7 @@ def _disks(clicks: Iterable[Click], height: int, width: int) -> NDArray[np.float
 
 def depth(region_HW: Mask) -> NDArray[np.float32]:
     """Euclidean distance in pixels to the nearest pixel outside the region; the frame counts as outside."""
-    padded = np.pad(region_HW.astype(np.uint8), 1)
-    inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Squares of distances between pixels are whole numbers; cv2's last bit depends on where the array lies in memory, and would
-    # decide where a click goes.
-    return np.asarray(np.sqrt(np.rint(np.square(inside))), np.float32)[1:-1, 1:-1]
+    return np.sqrt(squared_depth(region_HW))
 
 
 def error_depths(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucleate.pathology import appearance, classical
+from nucleate.pathology.depth import squared_depth
 from nucleate.pathology.outlines import Float, Outlines, fill, find_outlines, moved_agreement
 from nucleate.pathology.scale import typical_radius
 
@@ -70,12 +71,9 @@ def _deepest_points(instances_HW: NDArray[np.int32]) -> Float:
     for label, box in enumerate(ndimage.find_objects(instances_HW), 1):
         if box is None:
             continue
-        inside = np.pad(instances_HW[box] == label, 1).astype(np.uint8)
-        # Squares of distances between pixels are whole numbers; cv2's last bit depends on where the array lies in memory, and
-        # would decide between pixels of equal depth.
-        depth = np.rint(np.square(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)))
+        depth = squared_depth(instances_HW[box] == label)
         y, x = divmod(int(depth.argmax()), depth.shape[1])
-        points.append((box[1].start + x - 1, box[0].start + y - 1))
+        points.append((box[1].start + x, box[0].start + y))
     return np.array(points, np.float32).reshape(-1, 2)
 
 
