@@ -56,11 +56,16 @@ def seconds(function, *args, repeats):
     return best, result
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def sizes(description):
+    """What the command line says of the image: side in px and number of nuclei."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--size", type=int, default=1000)
     parser.add_argument("--nuclei", type=int, default=700)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    options = sizes(__doc__)
     true, pred = ellipses(options.size, options.nuclei)
     fast, scores = seconds(metrics.score, true, pred, repeats=10)
     slow, expected = seconds(published_style, true, pred, repeats=1)

@@ -5,13 +5,12 @@ python -m tests.bench.bench_postprocess [--size 1000] [--nuclei 700]
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 
 import cv2
 import numpy as np
-from tests.bench.bench_metrics import ellipses, seconds
+from tests.bench.bench_metrics import ellipses, seconds, sizes
 from tests.unit.hovernet import slow_postprocess
 
 from nucleate.hovernet.nuclei import nuclei
@@ -44,10 +43,7 @@ def published(maps):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=1000)
-    parser.add_argument("--nuclei", type=int, default=700)
-    options = parser.parse_args()
+    options = sizes(__doc__)
     maps = network_output(options.size, options.nuclei)
     fast, (found, entries) = seconds(ours, maps, PUBLISHED, repeats=10)
     slow, (expected, reference) = seconds(published, maps, repeats=3)

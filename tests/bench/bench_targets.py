@@ -5,22 +5,18 @@ python -m tests.bench.bench_targets [--size 1000] [--nuclei 700]
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 
 import numpy as np
-from tests.bench.bench_metrics import ellipses, seconds
+from tests.bench.bench_metrics import ellipses, seconds, sizes
 from tests.unit.hovernet.slow_targets import slow_hv
 
 from nucleate.hovernet.targets import hv_maps
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=1000)
-    parser.add_argument("--nuclei", type=int, default=700)
-    options = parser.parse_args()
+    options = sizes(__doc__)
     instances, _ = ellipses(options.size, options.nuclei)
     fast, maps = seconds(hv_maps, instances, repeats=10)
     slow, expected = seconds(slow_hv, instances, repeats=1)

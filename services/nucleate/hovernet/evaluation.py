@@ -82,7 +82,7 @@ def score(name: str, predicted: bytes, truth: bytes) -> ImageScores:
     one_class_T, one_class_P = (np.zeros(labels.present.size, np.intp) for labels in (true, ours))
     return ImageScores(
         name,
-        metrics.score(true.instances, ours.instances),
+        metrics.scored(table),
         ours.present.size,
         true.present.size,
         (*(f"predicted: {note}" for note in ours.notes), *(f"true: {note}" for note in true.notes)),
@@ -100,7 +100,8 @@ def _by_class(
         return {}
     kinds = [[labels.kinds[int(label)] for label in labels.present] for labels in (true, ours) if labels.kinds is not None]
     names = sorted({name for side in kinds for name in side})
-    true_T, pred_P = (np.array([names.index(name) for name in side], np.intp) for side in kinds)
+    place = {name: index for index, name in enumerate(names)}
+    true_T, pred_P = (np.array([place[name] for name in side], np.intp) for side in kinds)
     panoptic_C4 = panoptic.counts_by_class(table, true_T, pred_P, len(names))
     detection_C5 = detection.counts(pairs, true_T, pred_P, len(names))[1]
     found = [np.bincount(side, minlength=len(names)) for side in (true_T, pred_P)]

@@ -19,6 +19,7 @@ from nucleate.hovernet import inference, postprocess
 from nucleate.hovernet.inference import Tiling
 from nucleate.hovernet.network import HoVerNet
 from nucleate.hovernet.postprocess import PostProcessing
+from nucleate.pathology.detection import centroids
 from nucleate.pathology.instances import boundary_band
 
 SMALLEST_WINDOW = 32
@@ -62,7 +63,7 @@ def score_windows(  # noqa: PLR0917 - the request's fields and the profile's
     instances = postprocess.instances(prediction.nuclear, prediction.hv, post)
     entropy = _entropy(prediction.nuclear)
     band = boundary_band(instances, _BAND)
-    centres = _centres(instances)
+    centres = centroids(instances)[:, ::-1]
     encoded = _encoded(net, image_HW3)
     scores = []
     for y, x in _corners(image_HW3.shape[:2], size, stride):
@@ -79,14 +80,6 @@ def _entropy(probability_HW: NDArray[np.float32]) -> NDArray[np.float32]:
     """Binary entropy in nats."""
     p = np.clip(probability_HW, 1e-6, 1.0 - 1e-6)
     return np.asarray(-(p * np.log(p) + (1.0 - p) * np.log1p(-p)), np.float32)
-
-
-def _centres(instances_HW: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Centres of mass (y, x) of the nuclei, N2."""
-    ids = instances_HW.ravel()
-    count = np.maximum(np.bincount(ids), 1)
-    rows, columns = np.divmod(np.arange(ids.size), instances_HW.shape[1])
-    return np.stack([np.bincount(ids, weights=axis) / count for axis in (rows, columns)], axis=1)[1:]
 
 
 def _encoded(net: HoVerNet, image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:

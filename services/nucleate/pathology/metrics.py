@@ -113,7 +113,11 @@ def score(true: ArrayLike, pred: ArrayLike) -> Scores:
 
     Raises `InvalidMask` for float, bool, negative or non-HW maps and `SizeMismatch` for maps of different shapes.
     """
-    table = contingency(true, pred)
+    return scored(contingency(true, pred))
+
+
+def scored(table: Contingency) -> Scores:
+    """The scores of one image from its table, where somebody needs that as well."""
     n_true, n_pred = table.true_areas.size, table.pred_areas.size
     if n_true == 0 or n_pred == 0:
         value = float(n_true == n_pred)
