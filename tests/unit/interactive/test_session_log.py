@@ -195,6 +195,16 @@ def test_redo_is_gone_once_something_new_happens():
     assert sessions.get("s").state.work.object_id == 2  # ids are given once
 
 
+def test_selecting_what_is_selected_is_nothing_to_take_back():
+    sessions = fake_sessions(MemoryStore())
+    sessions.open("s", OPENING)
+    sessions.select("s", 1, 1)
+    sessions.select("s", 2, 1)
+    assert sessions.undo("s", 3).outcome["change"]["object_id"] == 0
+    with pytest.raises(errors.Precondition, match="nothing to undo"):
+        sessions.undo("s", 4)
+
+
 def test_an_undo_tells_what_it_changed():
     sessions = fake_sessions(MemoryStore())
     sessions.open("s", OPENING)

@@ -20,6 +20,11 @@ class Transition:
     before: Mapping[int, Accepted | None] = field(default_factory=dict)
     after: Mapping[int, Accepted | None] = field(default_factory=dict)
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything is other than before; what is not cannot be taken back."""
+        return bool(self.after) or self.work_before is not self.work_after
+
     def reversed(self) -> Transition:
         """The change that takes this one back."""
         return Transition(self.work_after, self.work_before, self.after, self.before)

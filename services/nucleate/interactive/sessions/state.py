@@ -76,7 +76,7 @@ class SessionState:
                 self.closing = event
             case _:
                 transition = self._transition(event)
-                if transition.touched:
+                if transition.changes:
                     self.history.add(transition)
                 self._move(transition)
         self.sequence += 1
@@ -105,6 +105,8 @@ class SessionState:
                 return self._click(event.arguments, event.outcome)
             case events.SELECT:
                 object_id = int(event.arguments["object_id"])
+                if self.work and self.work.object_id == object_id:  # selected already, and not clicked since
+                    return Transition(self.work, self.work)
                 found = self.objects[object_id]
                 return Transition(self.work, Work(object_id, found.mask, found.clicks))
             case events.DELETE:
