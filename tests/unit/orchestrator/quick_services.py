@@ -258,13 +258,22 @@ def a_plan(
     return plan
 
 
-def settled(running: Orchestrator, run_id: str, *states: int, seconds: float = 240.0) -> orchestrator_pb2.Run:
+def settled(running: Orchestrator, run_id: str, *states: int) -> orchestrator_pb2.Run:
     """Wait until the run is in one of the states (default: not running)."""
+    return watched(
+        running, run_id, lambda run: run.state in states or (not states and run.state != orchestrator_pb2.RUN_STATE_RUNNING)
+    )
+
+
+def watched(
+    running: Orchestrator, run_id: str, wanted: Callable[[orchestrator_pb2.Run], bool], seconds: float = 240.0
+) -> orchestrator_pb2.Run:
+    """Wait until the run is as wanted."""
     event = threading.Event()
     run = running.show(run_id)
     for _ in range(int(seconds * 20)):
         run = running.show(run_id)
-        if run.state in states or (not states and run.state != orchestrator_pb2.RUN_STATE_RUNNING):
+        if wanted(run):
             return run
         event.wait(0.05)
     raise AssertionError(f"run still {run}")

@@ -6,7 +6,7 @@ import json
 import threading
 
 import pytest
-from tests.unit.orchestrator.quick_services import a_plan, orchestrator, serve_quick, settings_for, settled, square
+from tests.unit.orchestrator.quick_services import a_plan, orchestrator, serve_quick, settings_for, settled, square, watched
 
 from nucleate.dataset.manifest import Dataset
 from nucleate.errors import StoreUnreachable
@@ -148,19 +148,16 @@ def test_people_are_waited_for_over_a_restart(tmp_path, store) -> None:
 
 
 def test_cancel_stops_the_job_in_work_and_resume_goes_on_from_it(tmp_path, store) -> None:
-    held, go_on = threading.Event(), threading.Event()
+    go_on = threading.Event()
 
     def before(name, job) -> None:
         while name == "cycle-1.train-hovernet" and not go_on.wait(0.02):
-            held.set()
             job.progress(1, 2)
 
     server, asked = serve_quick(store, before)
     with orchestrator(settings_for(tmp_path, server.endpoint)) as running:
         running.start("r", a_plan(running.blobs, cycles=1))
-        assert held.wait(120)
-        run = running.show("r")
-        assert (run.step, run.progress.total) == ("cycle-1.train-hovernet", 2)
+        watched(running, "r", lambda run: (run.step, run.progress.total) == ("cycle-1.train-hovernet", 2))
         assert running.cancel("r").state == pb.RUN_STATE_CANCELLED
         assert running.cancel("r").state == pb.RUN_STATE_CANCELLED
         go_on.set()
