@@ -84,6 +84,23 @@ class TestEveryStore:
         assert store.put_new("large-new", data)
         assert store.get("large-new") == data
 
+    def test_files_of_any_size(self, store: ObjectStore, tmp_path: Path) -> None:
+        source, copy = tmp_path / "source", tmp_path / "copy"
+        source.write_bytes(bytes(range(256)) * 65_536)  # 16 MiB: several parts of S3
+        blobs = Blobs(store)
+        blob = blobs.put_file(source, "image/tiff")
+        assert blob == blobs.put(source.read_bytes(), "image/tiff")
+        blobs.get_file(blob, copy)
+        assert copy.read_bytes() == source.read_bytes()
+        store.put(blob.uri, b"damaged")
+        with pytest.raises(errors.CorruptBlob):
+            blobs.get_file(blob, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+        with pytest.raises(errors.NotFound, match="none"):
+            store.get_file("none", tmp_path / "other")
+        with pytest.raises(errors.Fenced):
+            blobs.fenced().get_file(blobs.put(b"mask", "image/png", sealed=True), tmp_path / "other")
+
     @pytest.mark.parametrize("key", HOSTILE)
     def test_hostile_keys(self, store: ObjectStore, key: str) -> None:
         for operation in (

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from nucleate.errors import CorruptBlob, InvalidInput
+from nucleate.errors import CorruptBlob, InvalidInput, TooLarge
 from nucleate.runtime.store.fence import SEALED, FencedStore
 from nucleate.runtime.store.keys import shown
 from nucleate.runtime.store.protocol import ObjectStore
 from nucleate.v1 import common_pb2
 
 SHARED = "sha256/"
+#: What an image may hold inline: messages end at 4 MiB.
+MAX_INLINE = 2 << 20
 _URI = re.compile(rf"({SHARED}|{SEALED})([0-9a-f]{{2}})/(\2[0-9a-f]{{62}})", re.ASCII)
 
 
@@ -49,20 +52,62 @@ class Blobs:
             CorruptBlob: the bytes are not those that the reference describes.
             Fenced: a sealed blob, through a fenced view.
         """
-        if not _URI.fullmatch(blob.uri):
-            raise InvalidInput(
-                f"blob uri {shown(blob.uri)} is not sha256/ab/abcd… or sealed/ab/abcd…: send a blob as it was given"
-            )
-        data = self.store.get(blob.uri)
-        digest = hashlib.sha256(data).hexdigest()
-        if len(data) != blob.size or digest != blob.sha256 or not blob.uri.endswith(digest):
-            raise CorruptBlob(
-                f"blob {blob.uri}: {len(data)} bytes of sha256 {digest[:12]}… stored, "
-                f"{blob.size} bytes of {shown(blob.sha256[:12])}… wanted; store it again"
-            )
+        data = self.store.get(_checked_uri(blob))
+        _check(blob, len(data), hashlib.sha256(data).hexdigest())
         self.opened.add(blob.uri)
         return data
+
+    def content(self, image: common_pb2.Image) -> bytes:
+        """Return an image's encoded bytes: those it holds inline, or else its blob's.
+
+        Raises:
+            InvalidInput: it has both.
+            TooLarge: more than 2 MiB inline.
+            And whatever `get` raises.
+        """
+        if not image.inline:
+            return self.get(image.data)
+        if image.HasField("data"):
+            raise InvalidInput(f"image {shown(image.id)} has bytes inline and a blob: send one of them")
+        if len(image.inline) > MAX_INLINE:
+            raise TooLarge(f"image {shown(image.id)} has {len(image.inline)} bytes inline, over {MAX_INLINE}: send it by blob")
+        return image.inline
+
+    def put_file(self, path: Path, media_type: str) -> common_pb2.Blob:
+        """Store a file of any size, in bounded memory, and return the reference."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        key = f"{SHARED}{digest[:2]}/{digest}"
+        if not self.store.exists(key):
+            self.store.put_file(key, path, media_type)
+        return common_pb2.Blob(uri=key, sha256=digest, size=path.stat().st_size, media_type=media_type)
+
+    def get_file(self, blob: common_pb2.Blob, path: Path) -> None:
+        """Write the blob's bytes to a file in bounded memory; raises as `get` does, and leaves no file then."""
+        self.store.get_file(_checked_uri(blob), path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            _check(blob, path.stat().st_size, digest)
+        except CorruptBlob:
+            path.unlink()
+            raise
+        self.opened.add(blob.uri)
 
     def fenced(self) -> Blobs:
         """Return the view that training gets: no sealed blob can be opened through it."""
         return Blobs(FencedStore(self.store))
+
+
+def _checked_uri(blob: common_pb2.Blob) -> str:
+    if not _URI.fullmatch(blob.uri):
+        raise InvalidInput(f"blob uri {shown(blob.uri)} is not sha256/ab/abcd… or sealed/ab/abcd…: send a blob as it was given")
+    return blob.uri
+
+
+def _check(blob: common_pb2.Blob, size: int, digest: str) -> None:
+    if size != blob.size or digest != blob.sha256 or not blob.uri.endswith(digest):
+        raise CorruptBlob(
+            f"blob {blob.uri}: {size} bytes of sha256 {digest[:12]}… stored, "
+            f"{blob.size} bytes of {shown(blob.sha256[:12])}… wanted; store it again"
+        )

@@ -35,6 +35,7 @@ class Execution:
         self.state = pb.JOB_STATE_RUNNING
         self.error: BaseException | None = None
         self.result = b""
+        self.parts: list[bytes] = []  # only ever appended to
         self._progress = common_pb2.Progress(stage="waiting")
         self._version = 0
         self._began: tuple[float, int] | None = None
@@ -74,8 +75,9 @@ class Execution:
         """Return a version number that grows with every report, and where the job stands."""
         return self._version, pb.GetJobResponse(state=self.state, progress=self._progress)
 
-    def follow(self, *, resumed: bool) -> Iterator[common_pb2.Progress]:
-        """Yield progress until there is an outcome: at once, when it changes, and as a heartbeat."""
+    def follow(self, *, resumed: bool) -> Iterator[common_pb2.Progress | bytes]:
+        """Yield progress until there is an outcome: at once, when it changes, and as a heartbeat; and every part, once."""
+        seen = 0
         version, job = self.view()
         job.progress.resumed = resumed
         yield job.progress
@@ -83,6 +85,7 @@ class Execution:
         finished = False
         while not finished:
             finished = self.wait(STREAM_SECONDS)
+            yield from self.parts[seen : (seen := len(self.parts))]
             latest, job = self.view()
             if latest != version or (not finished and time.monotonic() - yielded >= HEARTBEAT_SECONDS):
                 version, yielded = latest, time.monotonic()

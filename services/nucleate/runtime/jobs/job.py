@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from nucleate.runtime.jobs.execution import Execution
 
 
@@ -20,6 +22,10 @@ class Job:
         """
         self._execution.report(step, total, stage, values)
         self._execution.check()
+
+    def part(self, message: Message) -> None:
+        """Give watchers a part of the result as soon as there is one; the result still has to hold all of them."""
+        self._execution.parts.append(message.SerializeToString())
 
     def checkpoint(self, data: bytes) -> None:
         """Replace the checkpoint, atomically; it goes when the job is done."""

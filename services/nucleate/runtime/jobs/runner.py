@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,7 @@ from nucleate.runtime.jobs.owner import Owner
 from nucleate.runtime.jobs.record import JobRecord, Snapshot, digest_of
 from nucleate.runtime.jobs.worker import Work, Worker
 from nucleate.runtime.store.protocol import ObjectStore
+from nucleate.v1 import common_pb2
 from nucleate.v1 import jobs_pb2 as pb
 
 R = TypeVar("R", bound=Message)
@@ -49,8 +50,8 @@ class JobRunner:
     def stream(self, request: Any, response_type: type[R], work: Work) -> Iterator[R]:
         """Start the job `request.job_id`, or watch it, or replay its result: progress messages, then the result.
 
-        `response_type` has the fields `progress` and `result`; `work` returns the latter. It runs in a thread of its own,
-        one job at a time, and goes on when the stream is dropped.
+        `response_type` has the fields `progress` and `result`, and `part` where `work` gives parts; `work` returns the result.
+        It runs in a thread of its own, one job at a time, and goes on when the stream is dropped.
 
         Raises:
             InvalidInput: a bad job id.
@@ -119,8 +120,8 @@ class JobRunner:
             time.sleep(POLL_SECONDS)
         if not isinstance(joined, bytes):
             execution, attached = joined
-            for progress in execution.follow(resumed=attached or execution.resumed):
-                yield response_type(progress=progress)
+            for event in execution.follow(resumed=attached or execution.resumed):
+                yield response_type(progress=event) if isinstance(event, common_pb2.Progress) else _part(response_type, event)
             if execution.error is not None:
                 raise execution.error
             joined = execution.result
@@ -163,6 +164,13 @@ class JobRunner:
     def _elsewhere(self, snapshot: Snapshot) -> bool:
         """Tell whether another runner works on it; an attempt of ours that is not live has come to nothing."""
         return snapshot.alive() and snapshot.owner is not None and snapshot.owner.instance != self._owner.instance
+
+
+def _part(response_type: type[R], data: bytes) -> R:
+    response: Any = response_type()
+    response.part.SetInParent()
+    response.part.MergeFromString(data)
+    return cast(R, response)
 
 
 def _error_of(snapshot: Snapshot) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from nucleate.errors import Fenced
 from nucleate.runtime.store.keys import check_key, check_prefix
@@ -35,6 +36,15 @@ class FencedStore:
         data = self._store.get(self._allowed(key))
         self.opened.add(key)
         return data
+
+    def put_file(self, key: str, path: Path, media_type: str = OCTETS) -> None:
+        """Write or overwrite one object from a file."""
+        self._store.put_file(self._allowed(key), path, media_type)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the object's bytes to a file and record its key."""
+        self._store.get_file(self._allowed(key), path)
+        self.opened.add(key)
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is stored under that key."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from nucleate.errors import Conflict, NotFound, StoreUnreachable
 from nucleate.runtime.store.keys import PARTIAL, check_key, check_prefix
@@ -63,6 +65,26 @@ class FolderStore:
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 raise NotFound(f"no object '{key}' in {self.root}") from None
 
+    def put_file(self, key: str, path: Path, media_type: str = OCTETS) -> None:  # noqa: ARG002
+        """Write or overwrite one object from a file, atomically."""
+        target = self._path(key)
+        with (
+            self._reporting(key),
+            path.open("rb") as source,
+            self._partly(lambda file: shutil.copyfileobj(source, file)) as partial,
+        ):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.replace(target)
+            _sync_folder(target.parent)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the object's bytes to a file; raise `NotFound` if there is none."""
+        source = self._path(key)
+        with self._reporting(key):
+            if not source.is_file():
+                raise NotFound(f"no object '{key}' in {self.root}")
+            shutil.copyfile(source, path)
+
     def exists(self, key: str) -> bool:
         """Tell whether an object is stored under that key."""
         return self._path(key).is_file()
@@ -87,13 +109,16 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*check_key(key).split("/"))
 
+    def _written(self, data: bytes) -> contextlib.AbstractContextManager[Path]:
+        return self._partly(lambda file: file.write(data))
+
     @contextlib.contextmanager
-    def _written(self, data: bytes) -> Iterator[Path]:
-        """Give the path of a synced temporary file holding `data`; remove it afterwards if it is still there."""
+    def _partly(self, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
+        """Give the path of a synced temporary file that `write` has filled; remove it afterwards if it is still there."""
         partial = self._partial / uuid.uuid4().hex
         try:
             with partial.open("xb") as file:
-                file.write(data)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             yield partial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from nucleate.errors import NotFound
 from nucleate.runtime.store.keys import check_key, check_prefix
@@ -36,6 +37,14 @@ class MemoryStore:
             return self._objects[check_key(key)]
         except KeyError:
             raise NotFound(f"no object '{key}' in memory") from None
+
+    def put_file(self, key: str, path: Path, media_type: str = OCTETS) -> None:
+        """Write or overwrite one object from a file."""
+        self.put(key, path.read_bytes(), media_type)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the object's bytes to a file."""
+        path.write_bytes(self.get(key))
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is stored under that key."""

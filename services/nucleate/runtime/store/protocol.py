@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 OCTETS = "application/octet-stream"
@@ -24,6 +25,12 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> bytes:
         """Return the object's bytes; raise `NotFound` if there is none."""
+
+    def put_file(self, key: str, path: Path, media_type: str = OCTETS) -> None:
+        """Write or overwrite one object from a file, atomically and in bounded memory."""
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the object's bytes to a file in bounded memory; raise `NotFound` if there is none."""
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is stored under that key."""

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import urllib3
@@ -99,6 +100,16 @@ class S3Store:
                 response.close()
                 response.release_conn()
             return data
+
+    def put_file(self, key: str, path: Path, media_type: str = OCTETS) -> None:
+        """Write or overwrite one object from a file, in parts of 5 MiB or more."""
+        with self._reporting(check_key(key)):
+            self._client.fput_object(self._bucket, key, str(path), content_type=media_type)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the object's bytes to a file; raise `NotFound` if there is none."""
+        with self._reporting(check_key(key)):
+            self._client.fget_object(self._bucket, key, str(path))
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is stored under that key."""
