@@ -13,10 +13,10 @@ import numpy as np
 from tests.bench.bench_metrics import ellipses, seconds, sizes
 from tests.unit.hovernet import slow_postprocess
 
-from nucleate.hovernet.nuclei import nuclei
 from nucleate.hovernet.postprocess import CLEAN, PUBLISHED, instances
 from nucleate.hovernet.targets import hv_maps
 from nucleate.pathology import metrics
+from nucleate.pathology.nuclei import nuclei
 
 
 def network_output(size, count, seed=0):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import grpc
 import numpy as np
 import pytest
 import safetensors.torch
+import tifffile
 from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
 from nucleate.hovernet.servicer import register
 from nucleate.hovernet.settings import HoverNetSettings
+from nucleate.pathology import metrics
 from nucleate.pathology.codec import decode_image, decode_instances, decode_mask, encode_instances, encode_mask, encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import connect, follow
@@ -46,7 +49,7 @@ class Bench:
         data, media_type = encode_instances(instances)
         return self.blobs.put(data, media_type, sealed=sealed)
 
-    def dataset(self, *, sealed: bool = False, side: int = SIDE) -> common.Dataset:
+    def dataset(self, *, sealed: bool = False, side: int = SIDE, classes: Sequence[str] = ()) -> common.Dataset:
         samples = []
         for seed in (0, 1, 2):
             image, instances = draw(SIDE, 8, seed)
@@ -60,9 +63,10 @@ class Bench:
                     ignore=ref(self.blobs.put(encode_mask(ignore), "image/png")),
                     origin=(Origin.PSEUDO, Origin.ACCEPTED, Origin.SYNTHETIC)[seed],
                     split="val" if seed == 2 else "train",
+                    types=ref(self.put_map(np.where(instances > 0, 1 + instances % 2, 0))) if classes and seed == 0 else None,
                 )
             )
-        manifest = self.blobs.put(Dataset(samples).to_json(), "application/json")
+        manifest = self.blobs.put(Dataset(samples, classes).to_json(), "application/json")
         return common.Dataset(manifest=manifest, samples=len(samples))
 
     def train(self, job_id: str, **changes: Any) -> pb.HoverNetServiceTrainRequest:
@@ -131,6 +135,85 @@ def test_export_gives_a_bare_model_the_program_that_training_gives(bench: Bench,
     with pytest.raises(grpc.RpcError) as refused:
         bench.stub.Export(pb.ExportRequest(model=common.Model(kind="refiner")), timeout=60)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_small_image_goes_and_comes_inline(bench: Bench, model: common.Model) -> None:
+    inline = common.Image(id="slide-5", inline=bench.blobs.get(bench.images[0].data))
+    kept, sent = (
+        bench.result("Segment", pb.SegmentRequest(job_id=f"inline-{n}", images=[image], model=model, outlines=True)).images[0]
+        for n, image in enumerate((bench.images[0], inline))
+    )
+    assert (sent.instances, kept.inline_instances) == (kept.instances, b"")
+    assert sent.inline_instances == bench.blobs.get(kept.instances)
+    nuclei = json.loads(bench.blobs.get(sent.outlines))["features"]
+    assert len(nuclei) == sent.nuclei
+    both = common.Image(id="both", inline=inline.inline, data=bench.images[0].data)
+    with pytest.raises(errors.InvalidInput, match="'both' has bytes inline and a blob"):
+        bench.result("Segment", pb.SegmentRequest(job_id="inline-both", images=[both], model=model))
+    huge = common.Image(id="huge", inline=bytes(2 * 1024 * 1024 + 1))
+    with pytest.raises(errors.TooLarge, match="huge"):
+        bench.result("Segment", pb.SegmentRequest(job_id="inline-huge", images=[huge], model=model))
+
+
+def test_pixels_of_another_size_are_brought_to_40x_and_back(bench: Bench) -> None:
+    image, truth = draw(192, 40, 7)
+    half = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)
+    scores = []
+    for microns in (0.0, 0.5):
+        stored = common.Image(id="20x", data=bench.blobs.put(encode_png(half), "image/png"))
+        request = pb.SegmentRequest(job_id=f"microns-{microns}", images=[stored], classical={}, microns_per_pixel=microns)
+        segmented = bench.result("Segment", request).images[0]
+        found = decode_instances(bench.blobs.get(segmented.instances), "map")
+        assert found.shape == (96, 96)
+        scores.append(metrics.score(truth[::2, ::2], found).pq)
+    assert scores[1] > max(scores[0], 0.7)
+
+
+def test_a_slide_comes_back_by_tiles(bench: Bench, model: common.Model) -> None:
+    file = io.BytesIO()
+    picture = np.tile(draw(256, 40, 8)[0], (3, 9, 1))
+    tifffile.imwrite(file, picture, photometric="rgb", tile=(128, 128))
+    slide = common.Image(id="S1", data=bench.blobs.put(file.getvalue(), "image/tiff"))
+    request = pb.SegmentSlideRequest(job_id="slide", slide=slide, model=model, microns_per_pixel=0.25)
+    events = list(follow(bench.stub.SegmentSlide, request, timeout=240))
+    tiles, result = [event.part for event in events if event.WhichOneof("event") == "part"], events[-1].result
+    assert [(tile.window.x, tile.window.width) for tile in result.tiles] == [(0, 2048), (2048, 256)]
+    assert list(result.tiles) == tiles
+    counts = [len(json.loads(bench.blobs.get(tile.outlines))["features"]) for tile in result.tiles]
+    assert [tile.nuclei for tile in result.tiles] == counts
+    assert (sum(counts), result.microns_per_pixel) == (result.nuclei, 0.25)
+    assert decode_image(bench.blobs.get(result.overview), "overview").shape == (683, 2048, 3)
+    (again,) = follow(bench.stub.SegmentSlide, request, timeout=60)
+    assert again.result == result
+    for change, error, words in (
+        ({"microns_per_pixel": 0.0}, errors.InvalidImage, "'S1' does not tell the size of its pixels"),
+        ({"microns_per_pixel": 9.0}, errors.InvalidInput, "pixels of 9 um"),
+        ({"slide": bench.images[0]}, errors.InvalidImage, "'slide-5' is no slide"),
+        ({"model": common.Model(kind="refiner")}, errors.InvalidModel, "refiner"),
+    ):
+        fields = {"slide": slide, "model": model, "microns_per_pixel": 0.25} | change
+        with pytest.raises(error, match=words):
+            bench.result("SegmentSlide", pb.SegmentSlideRequest(job_id=f"slide-{words.split()[-1]}", **fields))
+
+
+def test_types_are_learnt_and_come_back_by_name(bench: Bench) -> None:
+    typed = bench.train("train-typed", dataset=bench.dataset(classes=("tumour", "other")))
+    model = bench.result("Train", typed).model
+    request = pb.SegmentRequest(job_id="seg-typed", images=bench.images, model=model, outlines=True)
+    features = [
+        feature
+        for image in bench.result("Segment", request).images
+        for feature in json.loads(bench.blobs.get(image.outlines))["features"]
+    ]
+    names = [feature["properties"].get("classification", {}).get("name") for feature in features]
+    assert names
+    assert set(names) <= {"tumour", "other", None}
+    events = list(follow(bench.stub.Train, typed, timeout=60))
+    assert {"nc_ce", "nc_dice"} <= set(events[-1].result.metrics)
+    with pytest.raises(errors.InvalidMask, match="s0 has class 2 and the data set names 1"):
+        bench.result("Train", bench.train("train-classes", dataset=bench.dataset(classes=("tumour",))))
+    with pytest.raises(errors.InvalidModel, match=r"with classes \[\]"):
+        bench.result("Train", bench.train("train-untyped", initial=model))
 
 
 def test_more_views_are_averaged_where_asked_for(bench: Bench, model: common.Model) -> None:

@@ -78,6 +78,13 @@ class Fields:
         """A nested object or null."""
         return None if self._get(name) is None else self.group(name)
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings."""
+        value = self._get(name)
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+            raise _wrong(f"{self.path}.{name}", value, "a list of texts")
+        return tuple(value)
+
     def groups(self, name: str) -> Iterator[Fields]:
         """A list of nested objects."""
         value = self._get(name)

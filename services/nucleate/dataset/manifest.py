@@ -22,6 +22,7 @@ from nucleate.dataset.fields import Fields
 from nucleate.errors import Fenced, InvalidDataset
 
 FORMAT = "nucleate-dataset/1"
+MAX_CLASSES = 250
 #: Keys of ground truth in the object store.
 SEALED = "sealed/"
 
@@ -72,7 +73,8 @@ class BlobRef:
 class Sample:
     """One training image with its instance map.
 
-    `ignore` marks pixels that no loss may count (8-bit PNG mask); `weight` >= 0 scales the sample's loss.
+    `ignore` marks pixels that no loss may count (8-bit PNG mask); `weight` >= 0 scales the sample's loss. `types` is a map of
+    classes (8-bit PNG): k is the k-th of the data set's, 0 in a nucleus says that nobody knows.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Sample:
     origin: Origin
     split: Split
     weight: float = 1.0
+    types: BlobRef | None = None
 
     def __post_init__(self) -> None:
         if not (0 < len(self.id) <= 200 and self.id.isprintable()):
@@ -92,16 +95,21 @@ class Sample:
             raise InvalidDataset(f"sample {self.id} has weight {self.weight}: use a finite number >= 0")
         if self.origin not in list(Origin):
             raise InvalidDataset(f"sample {self.id} has origin '{self.origin}': use one of {', '.join(Origin)}")
-        if any(blob is not None and blob.uri.startswith(SEALED) for blob in (self.image, self.instances, self.ignore)):
+        if any(blob is not None and blob.uri.startswith(SEALED) for blob in self.blobs):
             raise Fenced(f"sample {self.id} refers to sealed ground truth, which no training set may hold")
         # One spelling per content, so that equal samples have equal digests.
         object.__setattr__(self, "weight", float(self.weight))
         object.__setattr__(self, "origin", Origin(self.origin))
 
+    @property
+    def blobs(self) -> tuple[BlobRef | None, ...]:
+        """All that it refers to."""
+        return self.image, self.instances, self.ignore, self.types
+
     @classmethod
     def parse(cls, fields: Fields) -> Sample:
         """Read from manifest JSON."""
-        ignore = fields.optional_group("ignore")
+        ignore, types = fields.optional_group("ignore"), fields.optional_group("types")
         return cls(
             id=fields.text("id"),
             image=BlobRef.parse(fields.group("image")),
@@ -110,21 +118,28 @@ class Sample:
             origin=Origin(fields.choice("origin", [origin.value for origin in Origin])),
             split="train" if fields.choice("split", ["train", "val"]) == "train" else "val",
             weight=fields.number("weight"),
+            types=None if types is None else BlobRef.parse(types),
         )
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training set. Sample ids are unique; samples are kept in the order of their ids."""
+    """A training set. Sample ids are unique; samples are kept in the order of their ids.
+
+    `classes` names the classes of nuclei, 1..C in this order in the samples' maps of types; empty: nuclei have no classes.
+    """
 
     samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
 
-    def __init__(self, samples: Iterable[Sample]) -> None:
+    def __init__(self, samples: Iterable[Sample], classes: Sequence[str] = ()) -> None:
         ordered = tuple(sorted(samples, key=lambda sample: sample.id))
         for first, second in pairwise(ordered):
             if first.id == second.id:
                 raise InvalidDataset(f"sample id {first.id} occurs twice: give every sample its own id")
+        _check_classes(classes, ordered)
         object.__setattr__(self, "samples", ordered)
+        object.__setattr__(self, "classes", tuple(classes))
 
     def part(self, split: Split) -> tuple[Sample, ...]:
         """The samples of one side of the split."""
@@ -132,7 +147,7 @@ class Dataset:
 
     def to_json(self) -> bytes:
         """Canonical JSON, UTF-8."""
-        document = {"format": FORMAT, "samples": [asdict(sample) for sample in self.samples]}
+        document = {"format": FORMAT, "classes": self.classes, "samples": [asdict(sample) for sample in self.samples]}
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
 
@@ -148,7 +163,18 @@ class Dataset:
         found = fields.text("format")
         if found != FORMAT:
             raise InvalidDataset(f"dataset manifest: format is '{found[:80]}': this version reads {FORMAT}")
-        return cls(Sample.parse(sample) for sample in fields.groups("samples"))
+        return cls((Sample.parse(sample) for sample in fields.groups("samples")), fields.texts("classes"))
+
+
+def _check_classes(classes: Sequence[str], samples: Sequence[Sample]) -> None:
+    if len(classes) > MAX_CLASSES or len(set(classes)) != len(classes):
+        raise InvalidDataset(f"{len(classes)} classes: give up to {MAX_CLASSES}, each once")
+    for name in classes:
+        if not (0 < len(name) <= 80 and name.isprintable()):
+            raise InvalidDataset(f"class {name[:80]!r}: use 1 to 80 printable characters")
+    typed = next((sample for sample in samples if sample.types is not None), None)
+    if typed is not None and not classes:
+        raise InvalidDataset(f"sample {typed.id} has a map of types but the data set names no classes: name them")
 
 
 def split_80_20(ids: Sequence[str], seed: int) -> dict[str, Split]:

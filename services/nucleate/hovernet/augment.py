@@ -36,7 +36,7 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A training window: image HW4 float32 in 0..1, nuclei HW uint8, hv 2HW float32, weight HW float32."""
+    """A training window: image HW4 float32 in 0..1, nuclei HW uint8 as of a batch, hv 2HW float32, weight HW float32."""
 
     image: NDArray[np.float32]
     nuclei: NDArray[np.uint8]

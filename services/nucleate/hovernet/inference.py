@@ -20,6 +20,7 @@ from torch import Tensor
 from nucleate import errors
 from nucleate.hovernet.network import Architecture, HoVerNet
 from nucleate.pathology import appearance
+from nucleate.pathology.appearance import Appearance
 
 SMALLEST_SIDE = 32
 _ENCODED_TILE = 1024
@@ -64,16 +65,26 @@ VIEWS = {1: (0,), 2: (0, 6), 4: (0, 3, 5, 6), 8: tuple(range(8))}
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Probability of nucleus HW float32 in 0..1 and distance maps 2HW float32."""
+    """Probability of nucleus HW float32 in 0..1, distance maps 2HW float32, and of a typed network the likeliest type HW uint8.
+
+    Types are 1..C as in `Architecture.classes`, 0 is background.
+    """
 
     nuclear: NDArray[np.float32]
     hv: NDArray[np.float32]
+    types: NDArray[np.uint8] | None = None
 
 
 def predict(
-    net: Network, image_HW3: NDArray[np.uint8], how: Tiling, each_tile: Callable[[], None] = lambda: None
+    net: Network,
+    image_HW3: NDArray[np.uint8],
+    how: Tiling,
+    each_tile: Callable[[], None] = lambda: None,
+    look: Appearance | None = None,
 ) -> Prediction:
     """Averaged and blended maps of a whole RGB image; `each_tile` is called before every forward pass.
+
+    `look` standardises the image where it is part of a larger one; by default its own statistics do.
 
     Raises:
         errors.InvalidImage: a side is under 32 px.
@@ -83,8 +94,8 @@ def predict(
     if min(height, width) < SMALLEST_SIDE:
         raise errors.InvalidImage(f"image is {width}x{height} px: give at least {SMALLEST_SIDE}x{SMALLEST_SIDE}")
     context = 2 * net.arch.margin
-    planes_HW4 = _framed(appearance.planes(image_HW3), net.arch.margin)
-    total = np.zeros((3, height, width), np.float32)
+    planes_HW4 = _framed((look or appearance.fit(image_HW3)).planes(image_HW3), net.arch.margin)
+    total = np.zeros((_maps(net.arch), height, width), np.float32)
     mass = np.zeros((height, width), np.float32)
     for y in _starts(height, how):
         for x in _starts(width, how):
@@ -96,7 +107,12 @@ def predict(
     total /= mass
     if not np.isfinite(total).all():
         raise errors.InvalidModel("the model's output is not finite: its weights are damaged, train it again")
-    return Prediction(total[0], total[1:])
+    return Prediction(total[0], total[1:3], total[3:].argmax(0).astype(np.uint8) if net.arch.classes else None)
+
+
+def _maps(arch: Architecture) -> int:
+    """How many maps a network has: nucleus, two distances, and of a typed one background and every class."""
+    return 4 + len(arch.classes) if arch.classes else 3
 
 
 def _starts(side: int, how: Tiling) -> list[int]:
@@ -114,10 +130,10 @@ def _ramp(side: int, overlap: int) -> NDArray[np.float32]:
 
 
 def _view(net: Network, tile_HW4: NDArray[np.uint8], code: int, each_tile: Callable[[], None]) -> NDArray[np.float32]:
-    """Maps 3HW (nuclear probability, HV) of a tile without its context, seen through symmetry `code` and turned back."""
+    """Maps CHW (nuclear probability, HV, types) of a tile without its context, seen through symmetry `code` and turned back."""
     each_tile()
     height, width = (side - 2 * net.arch.margin for side in tile_HW4.shape[:2])
-    maps = net.maps(_turned(_input(net.arch, tile_HW4), code))[:, :3]
+    maps = net.maps(_turned(_input(net.arch, tile_HW4), code))
     return np.asarray(_turned_back(maps, code)[0, :, :height, :width].numpy())
 
 
@@ -159,13 +175,13 @@ def _turned(x_BCHW: Tensor, code: int) -> Tensor:
     return x_BCHW.transpose(2, 3) if code & 4 else x_BCHW
 
 
-def _turned_back(maps_B3HW: Tensor, code: int) -> Tensor:
-    """Undoes `_turned` on stacked nuclear, horizontal and vertical maps, swapping and negating the distances."""
-    nuclear, horizontal, vertical = maps_B3HW.unbind(1)
+def _turned_back(maps_BCHW: Tensor, code: int) -> Tensor:
+    """Undoes `_turned` on stacked maps, swapping and negating the horizontal and vertical distances, which are 1 and 2."""
+    order, sign = list(range(maps_BCHW.shape[1])), torch.ones(maps_BCHW.shape[1])
     if code & 4:
-        nuclear, horizontal, vertical = nuclear.mT, vertical.mT, horizontal.mT
+        maps_BCHW, order[1], order[2] = maps_BCHW.mT, 2, 1
     if code & 2:
-        nuclear, horizontal, vertical = nuclear.flip(1), horizontal.flip(1), -vertical.flip(1)
+        maps_BCHW, sign[2] = maps_BCHW.flip(2), -1.0
     if code & 1:
-        nuclear, horizontal, vertical = nuclear.flip(2), -horizontal.flip(2), vertical.flip(2)
-    return torch.stack([nuclear, horizontal, vertical], dim=1)
+        maps_BCHW, sign[1] = maps_BCHW.flip(3), -1.0
+    return maps_BCHW[:, order] * sign[:, None, None]

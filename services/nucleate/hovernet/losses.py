@@ -31,20 +31,23 @@ class LossWeights:
     nc_dice: float = 1.0
 
 
-def losses(
-    maps: Maps, nuclei_BHW: Tensor, hv_B2HW: Tensor, weight_BHW: Tensor, types_BHW: Tensor | None = None
-) -> dict[str, Tensor]:
-    """The unweighted terms by name: four, or six when both the network and the sample have types."""
-    nuclei = nuclei_BHW.long()
+def losses(maps: Maps, nuclei_BHW: Tensor, hv_B2HW: Tensor, weight_BHW: Tensor) -> dict[str, Tensor]:
+    """The unweighted terms by name: four, or six for a network with types.
+
+    `nuclei_BHW` is 0 in the background, 1 in a nucleus of unknown class, which the terms of types leave out, and 1 + k in one
+    of class k.
+    """
+    nuclei = (nuclei_BHW > 0).long()
     terms = {
         "np_bce": cross_entropy(maps.np, nuclei, weight_BHW),
         "np_dice": dice(maps.np, nuclei, weight_BHW),
         "hv_mse": hv_mse(maps.hv, hv_B2HW, weight_BHW),
         "hv_msge": hv_msge(maps.hv, hv_B2HW, _surely_counted(weight_BHW) * nuclei),
     }
-    if maps.types is not None and types_BHW is not None:
-        terms["nc_ce"] = cross_entropy(maps.types, types_BHW.long(), weight_BHW)
-        terms["nc_dice"] = dice(maps.types, types_BHW.long(), weight_BHW)
+    if maps.types is not None:
+        types, known = (nuclei_BHW.long() - 1).clamp_min(0), weight_BHW * (nuclei_BHW != 1)
+        terms["nc_ce"] = cross_entropy(maps.types, types, known)
+        terms["nc_dice"] = dice(maps.types, types, known)
     return terms
 
 

@@ -14,7 +14,8 @@ from nucleate.learning.model_file import ModelFormat, pack_weights
 KIND = "hovernet"
 WEIGHTS = "model.safetensors"
 _FORMAT = ModelFormat(KIND, "hovernet-group-norm/1")
-_LARGEST = {"width": 4.0, "stem_stride": 4, "units": 64, "dense": 64, "kernel": 9, "nr_types": 255}
+_LARGEST = {"width": 4.0, "stem_stride": 4, "units": 64, "dense": 64, "kernel": 9}
+_MOST_CLASSES = 250
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,9 @@ def _architecture(config: object) -> Architecture:
     if not isinstance(config, dict) or {"published", *config} != names or not isinstance(config.get("published", False), bool):
         raise damaged
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    classes = values["classes"]
+    if not isinstance(classes, tuple) or len(classes) > _MOST_CLASSES or not all(isinstance(name, str) for name in classes):
+        raise damaged
     for name, bound in _LARGEST.items():
         numbers = values[name] if isinstance(values[name], tuple) else (values[name],)
         if not all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n <= bound for n in numbers):

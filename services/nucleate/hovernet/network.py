@@ -31,8 +31,8 @@ class Architecture:
 
     `width` scales all channel counts of the paper (1.0 = Preact-ResNet50, 0.25 = 2.1 M parameters). `stem_stride` 2 computes at
     half resolution and doubles the output bilinearly. `units` are residual units per encoder stage, `dense` are dense units of
-    the two deeper decoder stages, `kernel` is the side of their convolutions, `nr_types` is 0 for no type branch, else the
-    number of nucleus types without background. `published` is the paper's form: decoders without padding, so that the output
+    the two deeper decoder stages, `kernel` is the side of their convolutions. `classes` names the types of nuclei; without any
+    there is no type branch. `published` is the paper's form: decoders without padding, so that the output
     lacks `margin` on each side, a stem without padding where the kernel is 5, and batch normalization.
     """
 
@@ -41,7 +41,7 @@ class Architecture:
     units: tuple[int, int, int, int] = (3, 4, 6, 3)
     dense: tuple[int, int] = (8, 4)
     kernel: int = 3
-    nr_types: int = 0
+    classes: tuple[str, ...] = ()
     published: bool = False
 
     def channels(self, full: int) -> int:
@@ -219,7 +219,7 @@ def stacked(maps: Maps) -> Tensor:
 
 
 class HoVerNet(nn.Module):
-    """Nuclear pixels (NP), horizontal-vertical distances (HV) and, with `nr_types`, nucleus types (NC) from one encoder."""
+    """Nuclear pixels (NP), horizontal-vertical distances (HV) and, with `classes`, nucleus types (NC) from one encoder."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class HoVerNet(nn.Module):
         self.encoder = Encoder(arch)
         self.np = Decoder(arch, 2)
         self.hv = Decoder(arch, 2)
-        self.types = Decoder(arch, arch.nr_types + 1) if arch.nr_types else None
+        self.types = Decoder(arch, len(arch.classes) + 1) if arch.classes else None
 
     def forward(self, image_B4HW: Tensor) -> Maps:
         """Maps of the input without `Architecture.margin`.

@@ -55,4 +55,4 @@ def _relabelled(
 ) -> TrainingSample:
     listener.progress(*at, "labelling the pool anew")
     instances, ignore = pseudo.labels(inference.predict(teacher, sample.image, how.tiling), how.post, how.trust)
-    return dataclasses.replace(sample, instances=instances, ignore=ignore) if instances.any() else sample
+    return dataclasses.replace(sample, instances=instances, ignore=ignore, types=None) if instances.any() else sample

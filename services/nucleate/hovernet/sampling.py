@@ -19,18 +19,25 @@ from nucleate.pathology import appearance
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSample:
-    """An image HW3 uint8 with its instance map HW int, ignored pixels HW bool, origin and loss weight."""
+    """An image HW3 uint8 with its instance map HW int, ignored pixels HW bool, origin and loss weight.
+
+    `types` HW uint8 are the classes 1..C of nuclear pixels, 0 where unknown; None: all unknown.
+    """
 
     image: NDArray[np.uint8]
     instances: NDArray[np.int32]
     ignore: NDArray[np.bool_]
     origin: str = "pseudo"
     weight: float = 1.0
+    types: NDArray[np.uint8] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Image B4HW float32 in 0..1, nuclei BHW uint8, HV B2HW float32, loss weight BHW float32."""
+    """Image B4HW float32 in 0..1, nuclei BHW uint8, HV B2HW float32, loss weight BHW float32.
+
+    `nuclei` is 0 in the background, 1 in a nucleus of unknown class, 1 + k in one of class k.
+    """
 
     image: Tensor
     nuclei: Tensor
@@ -117,7 +124,8 @@ def _prepare(sample: TrainingSample, crop: int) -> _Prepared:
     if pad != ((0, 0), (0, 0)):
         planes = np.pad(planes, (*pad, (0, 0)), mode="symmetric")
         hv, weight = np.pad(hv, ((0, 0), *pad)), np.pad(weight, pad)
-    nuclei = np.pad((sample.instances > 0).astype(np.uint8), pad)
+    inside = (sample.instances > 0).astype(np.uint8)
+    nuclei = np.pad(inside if sample.types is None else inside * (1 + sample.types), pad)
     return _Prepared(planes, nuclei, hv.astype(np.float16), weight)
 
 

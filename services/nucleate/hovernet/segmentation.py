@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,11 @@ from nucleate.errors import InvalidImage
 from nucleate.hovernet import inference, postprocess, pseudo
 from nucleate.hovernet.inference import SMALLEST_SIDE, Network
 from nucleate.hovernet.profiles import Profile
-from nucleate.pathology import classical, redrawing
+from nucleate.pathology import classical, raster, redrawing, scale
+from nucleate.pathology.instances import relabel
+from nucleate.pathology.nuclei import Nucleus, nuclei
+
+_SAME = 0.05  # relative difference of resolution that is left alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +27,11 @@ class Trained:
     net: Network
     profile: Profile
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the types 1..C."""
+        return self.net.arch.classes
+
 
 @dataclasses.dataclass(frozen=True)
 class Classical:
@@ -29,23 +40,60 @@ class Classical:
 
 @dataclasses.dataclass(frozen=True)
 class Segmented:
-    """Instance map HW int32 and, where asked for, the pixels the segmenter is unsure of, HW bool."""
+    """Instance map HW int32 and, where asked for, the pixels the segmenter is unsure of, HW bool.
+
+    A network's probability of nucleus HW float32, and a typed one's likeliest types HW uint8 and their names, come with it.
+    """
 
     instances: NDArray[np.int32]
     ignore: NDArray[np.bool_] | None
+    nuclear: NDArray[np.float32] | None = None
+    types: NDArray[np.uint8] | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
         """Nuclei found; labels are contiguous."""
         return int(self.instances.max())
 
+    def nuclei(self) -> list[Nucleus]:
+        """The instance dictionary; the baseline is sure of all its nuclei."""
+        nuclear = (self.instances > 0).astype(np.float32) if self.nuclear is None else self.nuclear
+        return nuclei(self.instances, nuclear, self.types)
 
-def segment(segmenter: Trained | Classical, image_HW3: NDArray[np.uint8], name: str, *, ignore: bool) -> Segmented:
+    def sized(self, height: int, width: int) -> Segmented:
+        """The same for an image of another resolution; nuclei that no pixel is left of are dropped."""
+        if self.instances.shape == (height, width):
+            return self
+        ignore = None if self.ignore is None else _nearest(self.ignore.view(np.uint8), width, height).view(np.bool_)
+        nuclear = None if self.nuclear is None else _nearest(self.nuclear, width, height)
+        types = None if self.types is None else _nearest(self.types, width, height)
+        return Segmented(relabel(_nearest(self.instances, width, height)), ignore, nuclear, types, self.classes)
+
+
+def _nearest(plane_HW: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    return np.asarray(cv2.resize(plane_HW, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def segment(
+    segmenter: Trained | Classical, image_HW3: NDArray[np.uint8], name: str, *, ignore: bool, microns: float = 0.0
+) -> Segmented:
     """The nuclei of an RGB image; with `ignore` as labels to train on, which the baseline gives drawn anew.
+
+    An image whose pixels are known not to be those of 40x is brought to it, and the maps back to the image.
 
     Raises:
         InvalidImage: a side is under 32 px; the message names the image.
+        InvalidInput: `microns`, the side of a pixel in um, is no such.
+        TooLarge: it would be over 100 megapixels at 40x.
     """
+    factor = scale.factor(microns, name)
+    if abs(factor - 1) > _SAME:
+        height, width = (round(side * factor) for side in image_HW3.shape[:2])
+        raster.check_size(width, height, f"{name} at 40x", InvalidImage)
+        sampling = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        at_40x = np.asarray(cv2.resize(image_HW3, (width, height), interpolation=sampling), np.uint8)
+        return segment(segmenter, at_40x, name, ignore=ignore).sized(*image_HW3.shape[:2])
     height, width = image_HW3.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise InvalidImage(f"{name} is {width} x {height} px: give at least {SMALLEST_SIDE} x {SMALLEST_SIDE}")
@@ -53,5 +101,7 @@ def segment(segmenter: Trained | Classical, image_HW3: NDArray[np.uint8], name: 
         return Segmented(*redrawing.pseudo_labels(image_HW3)) if ignore else Segmented(classical.segment(image_HW3), None)
     prediction = inference.predict(segmenter.net, image_HW3, segmenter.profile.tiling)
     if ignore:
-        return Segmented(*pseudo.labels(prediction, segmenter.profile.post))
-    return Segmented(postprocess.instances(prediction.nuclear, prediction.hv, segmenter.profile.post), None)
+        instances, unsure = pseudo.labels(prediction, segmenter.profile.post)
+        return Segmented(instances, unsure, prediction.nuclear, prediction.types, segmenter.classes)
+    instances = postprocess.instances(prediction.nuclear, prediction.hv, segmenter.profile.post)
+    return Segmented(instances, None, prediction.nuclear, prediction.types, segmenter.classes)

@@ -9,8 +9,9 @@ import grpc
 import torch
 
 from nucleate.errors import EmptyInput
-from nucleate.hovernet import evaluation, profiles, segmentation, transfer
+from nucleate.hovernet import evaluation, profiles, segmentation, slide_transfer, transfer
 from nucleate.hovernet.scoring import score_windows
+from nucleate.hovernet.slides import SlideSegmenter
 from nucleate.hovernet.training import train
 from nucleate.learning.device import choose_device
 from nucleate.pathology import scale
@@ -50,6 +51,14 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         _need(request.images, "image to segment")
         return self._jobs.stream(request, pb.SegmentResponse, lambda job: self._segment(request, job))
 
+    def SegmentSlide(
+        self,
+        request: pb.SegmentSlideRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.SegmentSlideResponse]:
+        """Find the nuclei of a whole-slide image, tile by tile."""
+        return self._jobs.stream(request, pb.SegmentSlideResponse, lambda job: self._segment_slide(request, job))
+
     def Evaluate(
         self,
         request: pb.EvaluateRequest,
@@ -80,8 +89,9 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
     def _train(self, request: pb.HoverNetServiceTrainRequest, job: Job) -> pb.HoverNetServiceTrainResult:
         profile = profiles.named(request.profile)
         data = transfer.training_data(request, self._blobs)
-        initial = transfer.initial_network(request, self._blobs, profile)
-        trained = train(data.samples, data.unlabelled, profile.arch, profile.training, request.seed, job, initial, self._device)
+        arch = dataclasses.replace(profile.arch, classes=data.classes)
+        initial = transfer.initial_network(request, self._blobs, arch)
+        trained = train(data.samples, data.unlabelled, arch, profile.training, request.seed, job, initial, self._device)
         model = transfer.model_message(trained, profile, data.digest, request.initial.card.sha256, self._blobs)
         return pb.HoverNetServiceTrainResult(model=model, metrics=trained.metrics)
 
@@ -91,13 +101,22 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         total = len(request.images)
         for image in request.images[len(result.images) :]:
             job.progress(len(result.images), total, f"segmenting {image.id}")
-            rgb = transfer.decoded(image, self._blobs)
-            segmented = segmentation.segment(segmenter, rgb, f"image '{image.id}'", ignore=request.ignore_masks)
-            result.images.append(transfer.segmented_message(image.id, rgb, segmented, request, self._blobs))
+            rgb, microns = transfer.decoded(image, self._blobs), request.microns_per_pixel
+            segmented = segmentation.segment(
+                segmenter, rgb, f"image '{image.id}'", ignore=request.ignore_masks, microns=microns
+            )
+            message = transfer.segmented_message(image, rgb, segmented, request, self._blobs)
+            result.images.append(message)
             job.checkpoint(result.SerializeToString())
             job.progress(len(result.images), total, f"segmented {image.id}", nuclei=float(segmented.count))
-        result.warning = scale.magnification_warning([image.typical_radius for image in result.images])
+        factor = scale.factor(request.microns_per_pixel, "the images")
+        result.warning = scale.magnification_warning([image.typical_radius * factor for image in result.images])
         return result
+
+    def _segment_slide(self, request: pb.SegmentSlideRequest, job: Job) -> pb.SegmentSlideResult:
+        segmenter = transfer.trained_segmenter(request.model, request.views, self._blobs, self._device)
+        with slide_transfer.opened(request, self._blobs) as (slide, microns):
+            return slide_transfer.segment(slide, SlideSegmenter(slide, segmenter, microns), segmenter.classes, self._blobs, job)
 
     def _evaluate(self, request: pb.EvaluateRequest, job: Job) -> pb.EvaluateResult:
         scores = []

@@ -14,13 +14,14 @@ from nucleate.dataset.manifest import BlobRef, Dataset, Sample
 from nucleate.errors import InvalidInput, InvalidModel
 from nucleate.hovernet import evaluation, model_io, onnx_network, profiles
 from nucleate.hovernet.evaluation import ImageScores
-from nucleate.hovernet.network import HoVerNet
+from nucleate.hovernet.network import Architecture, HoVerNet
 from nucleate.hovernet.profiles import Profile
 from nucleate.hovernet.sampling import TrainingSample
 from nucleate.hovernet.scoring import WindowScore
 from nucleate.hovernet.segmentation import Classical, Segmented, Trained
 from nucleate.hovernet.training import Trained as TrainedNet
 from nucleate.pathology import scale
+from nucleate.pathology.annotation import writing
 from nucleate.pathology.codec import decode_image, encode_instances, encode_mask, encode_png
 from nucleate.pathology.drawing import contours_over
 from nucleate.pathology.metrics import Scores
@@ -28,28 +29,32 @@ from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 from nucleate.v1 import hovernet_pb2 as pb
 
+_MOST_INLINE = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """Samples to learn from, images to compare candidates on, and the data set's digest."""
+    """Samples to learn from, images to compare candidates on, the classes of nuclei, and the data set's digest."""
 
     samples: list[TrainingSample]
     unlabelled: list[NDArray[np.uint8]]
+    classes: tuple[str, ...]
     digest: str
 
 
 def training_data(request: pb.HoverNetServiceTrainRequest, blobs: Blobs) -> TrainingData:
     """Everything a training reads, through `blobs`; a validation sample lends its image, not its labels, to the selection."""
     dataset = Dataset.from_json(blobs.get(request.dataset.manifest))
-    samples = [_training_sample(sample, blobs) for sample in dataset.part("train")]
+    samples = [_training_sample(sample, blobs, len(dataset.classes)) for sample in dataset.part("train")]
     unlabelled = [decoded(image, blobs) for image in request.unlabelled]
-    unlabelled = unlabelled or [_training_sample(sample, blobs).image for sample in dataset.part("val")]
-    return TrainingData(samples, unlabelled, dataset.digest)
+    held_out = () if unlabelled else dataset.part("val")
+    unlabelled += [_training_sample(sample, blobs, len(dataset.classes)).image for sample in held_out]
+    return TrainingData(samples, unlabelled, dataset.classes, dataset.digest)
 
 
-def _training_sample(sample: Sample, blobs: Blobs) -> TrainingSample:
-    loaded = load_sample(sample, lambda ref: blobs.get(_blob(ref)))
-    return TrainingSample(loaded.image, loaded.instances, loaded.ignore, str(sample.origin), sample.weight)
+def _training_sample(sample: Sample, blobs: Blobs, classes: int) -> TrainingSample:
+    loaded = load_sample(sample, lambda ref: blobs.get(_blob(ref)), classes)
+    return TrainingSample(loaded.image, loaded.instances, loaded.ignore, str(sample.origin), sample.weight, loaded.types)
 
 
 def _blob(ref: BlobRef) -> common_pb2.Blob:
@@ -58,17 +63,18 @@ def _blob(ref: BlobRef) -> common_pb2.Blob:
 
 def decoded(image: common_pb2.Image, blobs: Blobs) -> NDArray[np.uint8]:
     """Pixels of an image, errors naming its id."""
-    return decode_image(blobs.get(image.data), f"image '{image.id}'")
+    return decode_image(blobs.content(image), f"image '{image.id}'")
 
 
-def initial_network(request: pb.HoverNetServiceTrainRequest, blobs: Blobs, profile: Profile) -> HoVerNet | None:
-    """The network to start from, if the request names one of the profile's architecture."""
+def initial_network(request: pb.HoverNetServiceTrainRequest, blobs: Blobs, arch: Architecture) -> HoVerNet | None:
+    """The network to start from, if the request names one, which has to be of this architecture."""
     if not request.HasField("initial"):
         return None
     net = _unpacked(request.initial, blobs).net
-    if net.arch != profile.arch:
+    if net.arch != arch:
         raise InvalidModel(
-            f"the initial model is not of profile '{profile.name}': start from a model of that profile or from none"
+            f"the initial model is not of profile '{request.profile}' with classes {list(arch.classes)}: "
+            "start from a model of that profile and of the data set's classes, or from none"
         )
     return net
 
@@ -88,19 +94,24 @@ def _unpacked(model: common_pb2.Model, blobs: Blobs) -> model_io.LoadedModel:
 
 
 def segmenter(request: pb.SegmentRequest, blobs: Blobs, device: torch.device) -> Trained | Classical:
-    """The segmenter a request names; on a CPU its model's ONNX program, where it has one."""
+    """The segmenter a request names."""
     match request.WhichOneof("segmenter"):
         case "model":
-            net, profile = network_and_profile(request.model, blobs, device)
-            profile = dataclasses.replace(profile, tiling=profile.tiling.averaging(request.views))
-            program = request.model.files.get(onnx_network.FILE)
-            if program is None or device.type != "cpu":
-                return Trained(net, profile)
-            return Trained(onnx_network.load_network(blobs.get(program), net, threads=torch.get_num_threads()), profile)
+            return trained_segmenter(request.model, request.views, blobs, device)
         case "classical":
             return Classical()
         case _:
             raise InvalidInput("the request names no segmenter: send a model, or classical")
+
+
+def trained_segmenter(model: common_pb2.Model, views: int, blobs: Blobs, device: torch.device) -> Trained:
+    """A model's network, on a CPU its ONNX program where it has one."""
+    net, profile = network_and_profile(model, blobs, device)
+    profile = dataclasses.replace(profile, tiling=profile.tiling.averaging(views))
+    program = model.files.get(onnx_network.FILE)
+    if program is None or device.type != "cpu":
+        return Trained(net, profile)
+    return Trained(onnx_network.load_network(blobs.get(program), net, threads=torch.get_num_threads()), profile)
 
 
 def model_message(trained: TrainedNet, profile: Profile, digest: str, parent: str, blobs: Blobs) -> common_pb2.Model:
@@ -122,18 +133,26 @@ def exported(model: common_pb2.Model, net: HoVerNet, blobs: Blobs) -> common_pb2
 
 
 def segmented_message(
-    name: str, rgb: NDArray[np.uint8], segmented: Segmented, request: pb.SegmentRequest, blobs: Blobs
+    image: common_pb2.Image,
+    rgb: NDArray[np.uint8],
+    segmented: Segmented,
+    request: pb.SegmentRequest,
+    blobs: Blobs,
 ) -> pb.SegmentedImage:
-    """Stores an instance map, and the overlay and ignore mask that were asked for."""
+    """Stores an instance map, and the overlay, outlines and ignore mask that were asked for."""
     labels, media_type = encode_instances(segmented.instances)
     dtype = "uint16" if media_type == "image/png" else "uint32"
     shape = segmented.instances.shape
     message = pb.SegmentedImage(
-        id=name,
+        id=image.id,
         instances=blobs.put(labels, media_type, dtype=dtype, shape=shape),
         nuclei=segmented.count,
         typical_radius=scale.radius_in(rgb),
+        inline_instances=labels if image.inline and len(labels) <= _MOST_INLINE else b"",
     )
+    if request.outlines:
+        outlines = writing.document(writing.placed(segmented.instances, segmented.nuclei()), segmented.classes)
+        message.outlines.CopyFrom(blobs.put(outlines, "application/geo+json"))
     if request.overlays:
         overlay = encode_png(contours_over(rgb, segmented.instances))
         message.overlay.CopyFrom(blobs.put(overlay, "image/png", dtype="uint8", shape=rgb.shape))

@@ -4,10 +4,12 @@ A network that learns from a dozen images learns their stains by heart and fails
 with the labels of images held out from its training at Dice .50, with standardised density at .69, with the margin at .94.
 So every image is brought to one mean and spread of optical density per channel (Reinhard et al. 2001, in density), and a fourth
 plane tells how far the haematoxylin density lies above or below the image's own threshold (half Otsu, half local mean).
-Statistics are of the whole image, so tiles of it match.
+Statistics are of the whole image, so tiles of it match; those of a slide are fitted once, on samples of its tissue.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import cv2
 import numpy as np
@@ -29,9 +31,52 @@ _DENSITY = rgb_to_od(np.arange(256, dtype=np.uint8))
 _LEVELS = 64.0
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Appearance:
+    """What standardises an image: the new level of every level by channel, 3 x 256 uint8, or None without tissue.
+
+    `otsu` is the global threshold of haematoxylin density, `contrast` the difference between nuclear and other tissue around
+    the image's threshold; None where nothing is stained.
+    """
+
+    levels: NDArray[np.uint8] | None
+    otsu: float | None
+    contrast: float | None
+
+    def planes(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Standardised red, green, blue and the haematoxylin margin of an RGB image, HW4 uint8."""
+        return np.dstack([self._standardised(image_HW3), self._margin(image_HW3)])
+
+    def _standardised(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.levels is None:
+            return image_HW3
+        split = [np.asarray(plane, np.uint8) for plane in cv2.split(image_HW3)]
+        return np.dstack([np.asarray(cv2.LUT(plane, self.levels[c]), np.uint8) for c, plane in enumerate(split)])
+
+    def _margin(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Smoothed haematoxylin density minus threshold, in units of the contrast, as grey levels; 0 without any stain."""
+        if self.otsu is None or self.contrast is None:
+            return np.zeros(image_HW3.shape[:2], np.uint8)
+        margin = _above(_density(image_HW3), self.otsu)
+        return np.asarray(np.clip(127.5 + margin / self.contrast * _LEVELS, 0, 255), np.uint8)
+
+
+def fit(image_HW3: NDArray[np.uint8]) -> Appearance:
+    """The standardisation that an RGB image's own statistics give."""
+    density = _density(image_HW3)
+    if float(np.ptp(density)) == 0.0:
+        return Appearance(_level_tables(image_HW3), None, None)
+    otsu = _otsu(density)
+    margin = _above(density, otsu)
+    above = margin > 0
+    if not above.any() or above.all():
+        return Appearance(_level_tables(image_HW3), None, None)
+    return Appearance(_level_tables(image_HW3), otsu, float(margin[above].mean() - margin[~above].mean()))
+
+
 def planes(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Standardised red, green, blue and the haematoxylin margin of an RGB image, HW4 uint8."""
-    return np.dstack([_standardised(image_HW3), _margin(image_HW3)])
+    """The planes of an RGB image by its own statistics, HW4 uint8."""
+    return fit(image_HW3).planes(image_HW3)
 
 
 def margin(planes_HWP: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -39,13 +84,13 @@ def margin(planes_HWP: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (planes_HWP[..., 3].astype(np.float32) - np.float32(127.5)) / np.float32(_LEVELS)
 
 
-def _standardised(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Tissue brought to one mean and standard deviation of density per channel; an image without tissue stays as it is."""
+def _level_tables(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Tissue brought to one mean and standard deviation of density per channel; None for an image without tissue."""
     tissue = tissue_mask(image_HW3)
     if np.count_nonzero(tissue) < _LEAST_TISSUE:
-        return image_HW3
+        return None
     split = [np.asarray(plane, np.uint8) for plane in cv2.split(image_HW3)]
-    return np.dstack([np.asarray(cv2.LUT(plane, _table(plane, tissue, c)), np.uint8) for c, plane in enumerate(split)])
+    return np.stack([_table(plane, tissue, c) for c, plane in enumerate(split)])
 
 
 def _table(plane_HW: NDArray[np.uint8], tissue_HW: NDArray[np.bool_], channel: int) -> NDArray[np.uint8]:
@@ -56,19 +101,16 @@ def _table(plane_HW: NDArray[np.uint8], tissue_HW: NDArray[np.bool_], channel: i
     return od_to_rgb((_DENSITY - mean) / spread * _SPREAD_OD[channel] + _MEAN_OD[channel])
 
 
-def _margin(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Smoothed haematoxylin density minus threshold, in units of the image's contrast, as grey levels; 0 without any stain."""
+def _density(image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Smoothed haematoxylin density, HW float32."""
     haematoxylin, _ = separate(image_HW3)
-    density = _gaussian(haematoxylin, _SMOOTH_SIGMA)
-    if float(np.ptp(density)) == 0.0:
-        return np.zeros(density.shape, np.uint8)
-    threshold = 0.5 * _otsu(density) + 0.5 * _local_mean(density)
-    margin = density - np.maximum(threshold, _LEAST_DENSITY)
-    above = margin > 0
-    if not above.any() or above.all():
-        return np.zeros(density.shape, np.uint8)
-    contrast = float(margin[above].mean() - margin[~above].mean())
-    return np.asarray(np.clip(127.5 + margin / contrast * _LEVELS, 0, 255), np.uint8)
+    return _gaussian(haematoxylin, _SMOOTH_SIGMA)
+
+
+def _above(density_HW: NDArray[np.float32], otsu: float) -> NDArray[np.float32]:
+    """Density above the threshold, half global, half local."""
+    threshold = 0.5 * otsu + 0.5 * _local_mean(density_HW)
+    return np.asarray(density_HW - np.maximum(threshold, _LEAST_DENSITY), np.float32)
 
 
 def _otsu(density_HW: NDArray[np.float32]) -> float:

@@ -13,10 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleate.errors import InvalidInput
 from nucleate.pathology import appearance
 
+MICRONS = 0.25  # side of a pixel at 40x, in um, at which everything is trained
 SMALLEST_AT_40X = 10.5  # px: half-way, by octave, between the medians of both magnifications
 UNKNOWN = 12.0  # px at 40x, where nothing is dark
+_LEAST_MICRONS, _MOST_MICRONS = 0.05, 4.0
 _SIGMAS = np.geomspace(3.0, 15.5, 10)
 _COARSE = 5.0  # px of sigma from which half the resolution is enough
 _LEAST_BLOB = 0.05
@@ -52,6 +55,17 @@ def radius_in(image_HW3: NDArray[np.uint8]) -> float:
     return typical_radius(appearance.margin(appearance.planes(image_HW3)))
 
 
+def factor(microns: float, name: str) -> float:
+    """What an image's sides are multiplied with to bring pixels of `microns` um to those of 40x; 1 where 0, not known.
+
+    Raises:
+        InvalidInput: not between 0.05 and 4, or not a number.
+    """
+    if microns and not _LEAST_MICRONS <= microns <= _MOST_MICRONS:
+        raise InvalidInput(f"{name}: pixels of {microns:g} um; give {_LEAST_MICRONS} to {_MOST_MICRONS:g}, 0.25 is 40x")
+    return microns / MICRONS if microns else 1.0
+
+
 def magnification_warning(radii: Sequence[float]) -> str:
     """What to tell people whose images look as if taken at 20x or less; empty for images that do not."""
     median = float(np.median(radii)) if len(radii) else SMALLEST_AT_40X
@@ -59,5 +73,5 @@ def magnification_warning(radii: Sequence[float]) -> str:
         return ""
     return (
         f"nuclei are small for 40x: the typical radius is {median:.1f} px, where 40x (0.25 um per pixel) shows about 15; "
-        "if the images were taken at 20x, enlarge them to twice their size"
+        "if the images were taken at 20x, say that their pixels are 0.5 um"
     )

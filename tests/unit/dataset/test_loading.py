@@ -15,7 +15,7 @@ LABELS = np.arange(40 * 48).reshape(40, 48) // 300
 IGNORE = LABELS == 3
 
 
-def sample_of(image, instances, ignore=None):
+def sample_of(image, instances, ignore=None, types=None):
     stored = {}
 
     def put(data):
@@ -24,7 +24,8 @@ def sample_of(image, instances, ignore=None):
         stored[ref] = data
         return ref
 
-    parts = {"image": put(image), "instances": put(instances), "ignore": None if ignore is None else put(ignore)}
+    parts = {"image": put(image), "instances": put(instances)}
+    parts |= {name: None if data is None else put(data) for name, data in (("ignore", ignore), ("types", types))}
     return Sample(id="s1", origin=Origin.REFINED, split="train", **parts), stored.__getitem__
 
 
@@ -37,6 +38,12 @@ def test_arrays_come_back():
         assert (loaded.instances.dtype, loaded.ignore.dtype) == (np.int32, np.bool_)
 
 
+def test_types_count_in_nuclei_only():
+    types = np.full(LABELS.shape, 2, np.uint8)
+    loaded = load_sample(*sample_of(encode_png(RGB), encode_instances(LABELS)[0], None, encode_instances(types)[0]), classes=2)
+    np.testing.assert_array_equal(loaded.types, np.where(LABELS > 0, 2, 0))
+
+
 @pytest.mark.parametrize(
     ("parts", "error", "words"),
     [
@@ -44,6 +51,12 @@ def test_arrays_come_back():
         ((encode_png(RGB), encode_png(RGB)), InvalidMask, "instance map of sample s1"),
         ((encode_png(RGB), encode_instances(LABELS[1:])[0]), SizeMismatch, "instance map is 48 x 39 px"),
         ((encode_png(RGB), encode_instances(LABELS)[0], encode_mask(IGNORE.T)), SizeMismatch, "ignore mask is 40 x 48 px"),
+        ((encode_png(RGB), encode_instances(LABELS)[0], None, encode_mask(IGNORE.T)), SizeMismatch, "map of types is 40 x 48"),
+        (
+            (encode_png(RGB), encode_instances(LABELS)[0], None, encode_mask(IGNORE)),
+            InvalidMask,
+            "class 255 .* names 0",
+        ),
     ],
 )
 def test_parts_that_do_not_fit(parts, error, words):

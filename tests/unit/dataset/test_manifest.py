@@ -20,7 +20,10 @@ def sample(name="a", **changes):
     return Sample(**{**values, **changes})
 
 
-DATASET = Dataset([sample("b", ignore=blob(3), split="val", origin=Origin.ACCEPTED), sample("a", weight=0.5), sample("ü 7")])
+DATASET = Dataset(
+    [sample("b", ignore=blob(3), split="val", origin=Origin.ACCEPTED), sample("a", weight=0.5, types=blob(4)), sample("ü 7")],
+    ["tumour", "other"],
+)
 
 
 def test_round_trip_and_parts():
@@ -33,7 +36,7 @@ def test_round_trip_and_parts():
 
 
 def test_equal_content_has_one_digest():
-    assert Dataset(reversed(DATASET.samples)).digest == DATASET.digest
+    assert Dataset(reversed(DATASET.samples), DATASET.classes).digest == DATASET.digest
     assert Dataset([sample(weight=1, origin="pseudo")]).digest == Dataset([sample(weight=1.0)]).digest
     shuffled = json.dumps(json.loads(DATASET.to_json()), indent=1, sort_keys=False).encode()
     assert Dataset.from_json(shuffled).digest == DATASET.digest
@@ -63,6 +66,10 @@ BAD_FIELDS = [
     (("samples", 0, "ignore"), ABSENT, r"samples\[0\]\.ignore is missing"),
     (("samples", 0, "origin"), "ground-truth", r"origin is 'ground-truth': use one of synthetic"),
     (("samples", 0, "split"), "test", r"split is 'test'"),
+    (("classes",), "tumour", "classes is .*list of texts"),
+    (("classes",), ["a", "a"], "2 classes"),
+    (("classes",), ["\n"], "class .*printable"),
+    (("classes",), [], "sample a has a map of types"),
     (("samples", 0, "weight"), -1, "weight -1"),
     (("samples", 0, "weight"), float("nan"), "weight nan"),
     (("samples", 0, "weight"), float("inf"), "weight inf"),

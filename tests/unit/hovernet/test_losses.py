@@ -60,6 +60,15 @@ def test_all_ignored_and_no_nucleus_are_finite():
 
 
 def test_six_losses_with_types():
-    terms = losses(Maps(LOGITS, HV, torch.randn(2, 4, 12, 12)), NUCLEI, TARGET, ONES, torch.randint(0, 4, (2, 12, 12)))
+    logits = torch.randn(2, 4, 12, 12)
+    terms = losses(Maps(LOGITS, HV, logits), NUCLEI * torch.randint(2, 5, (2, 12, 12)), TARGET, ONES)
     assert sorted(terms) == ["hv_mse", "hv_msge", "nc_ce", "nc_dice", "np_bce", "np_dice"]
     assert torch.isclose(total(terms, LossWeights(hv_mse=2.0)), sum(terms.values()) + terms["hv_mse"])
+
+
+def test_a_nucleus_of_unknown_class_teaches_no_type():
+    logits = torch.randn(2, 4, 12, 12, requires_grad=True)
+    terms = losses(Maps(LOGITS, HV, logits), NUCLEI, TARGET, ONES)
+    (terms["nc_ce"] + terms["nc_dice"]).backward()
+    moved = logits.grad.abs().sum(1) > 0
+    assert torch.equal(moved, NUCLEI == 0)

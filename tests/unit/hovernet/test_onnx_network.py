@@ -18,7 +18,7 @@ from nucleate.hovernet.onnx_network import OnnxNetwork, export_network, load_net
 SMALL = Architecture(width=0.0625, stem_stride=2, units=(1, 1, 1, 1), dense=(1, 1))
 FORMS = [
     SMALL,
-    dataclasses.replace(SMALL, nr_types=3),
+    dataclasses.replace(SMALL, classes=("a", "b", "c")),
     *(dataclasses.replace(SMALL, stem_stride=1, kernel=kernel, published=True) for kernel in (3, 5)),
 ]
 
@@ -44,7 +44,7 @@ def test_onnx_runtime_agrees_with_torch_at_every_batch_and_size(arch):
         found, expected = program.maps(image), net.maps(image)
         assert found.shape == expected.shape
         assert torch.allclose(found, expected, atol=1e-4)
-        assert torch.allclose(found[:, 3:].sum(1), torch.ones(()) if arch.nr_types else torch.zeros(()), atol=1e-4)
+        assert torch.allclose(found[:, 3:].sum(1), torch.ones(()) if arch.classes else torch.zeros(()), atol=1e-4)
 
 
 def test_whole_images_come_out_alike():

@@ -15,10 +15,10 @@ from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
 from nucleate.hovernet.flooding import flood
-from nucleate.hovernet.nuclei import nuclei
 from nucleate.hovernet.postprocess import CLEAN, PUBLISHED, PostProcessing, instances
 from nucleate.hovernet.targets import hv_maps
 from nucleate.pathology import metrics
+from nucleate.pathology.nuclei import nuclei
 
 
 def noisy_maps(seed):

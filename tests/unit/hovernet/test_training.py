@@ -178,7 +178,7 @@ def test_a_network_that_sees_more_than_it_answers_for_trains_and_comes_back_from
 
 
 def test_types_are_a_third_branch():
-    net = network.build(Architecture(0.0625, 2, (1, 1, 1, 1), (1, 1), nr_types=3), 0)
+    net = network.build(Architecture(0.0625, 2, (1, 1, 1, 1), (1, 1), classes=("a", "b", "c")), 0)
     assert net(torch.rand(1, 4, 32, 48)).types.shape == (1, 4, 32, 48)
 
 
