@@ -53,16 +53,31 @@ def test_synthesize_draws_pairs_and_the_same_seed_draws_them_again(work: Path):
 
 
 def test_segment_and_evaluate(work: Path):
-    done = run(work, "segment", work / "pool", "--model", "classical", "--overlays", "--out", work / "out")
+    flags = "--model", "classical", "--overlays", "--outlines"
+    done = run(work, "segment", work / "pool", *flags, "--out", work / "out")
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (work / "out").iterdir()) == ["a.png", "b.png", "overlays"]
+    assert sorted(path.name for path in (work / "out").iterdir()) == ["a.png", "b.png", "outlines", "overlays"]
     assert labels(work / "out" / "a.png").max() == 9
-    scored = run(work, "evaluate", work / "out", work / "out", "--json")
+    pictures = "--overlays", work / "seen", "--images", work / "pool"
+    scored = run(work, "evaluate", work / "out" / "outlines", work / "out", "--json", *pictures)
     assert scored.returncode == 0, scored.stderr
     result = json.loads(scored.stdout)
     perfect = dict.fromkeys(("dice1", "dice2", "aji", "ajip", "pq", "dq", "sq"), 1.0)
     assert result["mean"] == pytest.approx(perfect, abs=1e-5)  # hover_net's SQ divides by the sum + 1e-6
     assert [image["id"] for image in result["images"]] == ["a", "b"]
+    assert result["images"][0]["verdicts"] == {"found": 9, "missed": 0, "split": 0, "merged": 0, "extra": 0}
+    with Image.open(work / "seen" / "b.png") as seen, Image.open(work / "pool" / "b.tif") as image:
+        assert seen.size == (image.width, image.height + 22)
+
+
+def test_a_slide_needs_a_model(work: Path):
+    (work / "slides").mkdir()
+    (work / "slides" / "s.svs").write_bytes(b"x")
+    done = run(work, "segment", work / "slides", "--model", "classical", "--out", work / "out")
+    assert (done.returncode, "needs a trained model" in error_line(done)) == (2, True)
+    (work / "slides" / "a.png").write_bytes((work / "pool" / "a.png").read_bytes())
+    done = run(work, "segment", work / "slides", "--model", "classical", "--out", work / "out")
+    assert "slides (s.svs) and images (a.png)" in error_line(done)
 
 
 def test_normalize(work: Path):

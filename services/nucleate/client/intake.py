@@ -10,6 +10,7 @@ from nucleate.client.headers import JPEG, PNG, TIFF, WEBP, image_size, media_typ
 from nucleate.errors import EmptyInput, InvalidImage, InvalidInput, InvalidMask, SizeMismatch
 
 SUFFIXES = {".png": PNG, ".tif": TIFF, ".tiff": TIFF, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP}
+SLIDE_SUFFIXES = {".svs", ".ndpi", ".scn"}
 MASK_SUFFIXES = {suffix: kind for suffix, kind in SUFFIXES.items() if kind in {PNG, TIFF}}
 # Their content is for the service to judge; the command line reads no polygons.
 ANNOTATION_SUFFIXES = MASK_SUFFIXES | {
@@ -44,6 +45,24 @@ def images_in(source: Path, what: str = "IMAGES") -> list[SourceFile]:
         InvalidImage: an empty file, one that is not the image its name says, or two of the same stem.
     """
     return _read_all(source, what, SUFFIXES, FORMATS, InvalidImage)
+
+
+def slides_in(source: Path, *, all_tiffs: bool = False) -> list[Path]:
+    """Whole slides of a folder, or the one file; with `all_tiffs` TIFFs are slides, too. Files are not read: they are large.
+
+    Raises:
+        InvalidImage: slides and images are mixed.
+    """
+    suffixes = SLIDE_SUFFIXES | ({".tif", ".tiff"} if all_tiffs else set())
+    entries = sorted(source.iterdir()) if source.is_dir() else [source]
+    files = [path for path in entries if path.is_file() and not path.name.startswith(".")]
+    slides = [path for path in files if path.suffix.lower() in suffixes]
+    other = next((path for path in files if path.suffix.lower() in SUFFIXES.keys() - suffixes), None)
+    if slides and other:
+        raise InvalidImage(
+            f"{source} has slides ({slides[0].name}) and images ({other.name}): put them in folders of their own"
+        )
+    return slides
 
 
 def masks_in(source: Path, what: str) -> list[SourceFile]:

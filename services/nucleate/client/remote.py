@@ -78,9 +78,11 @@ class Remote(Generic[Stub]):
         """
         try:
             for event in self.events(method, request):
-                if event.WhichOneof("event") == "result":
+                kind = event.WhichOneof("event")
+                if kind == "result":
                     return event.result
-                on_progress(event.progress)
+                if kind == "progress":  # parts are in the result, too
+                    on_progress(event.progress)
         except KeyboardInterrupt:
             self._cancel(request.job_id)
             raise

@@ -8,7 +8,7 @@ Intervals are 95 % bootstrap intervals over images.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from nucleate.pathology import bootstrap, detection, metrics, panoptic
 from nucleate.pathology.annotation.labels import Labels
 from nucleate.pathology.annotation.reading import read_pair
 from nucleate.pathology.metrics import Scores
+from nucleate.pathology.verdicts import Verdicts, blank, judge, picture
 
 _SEED = 0
 
@@ -26,8 +27,8 @@ _SEED = 0
 class ImageScores:
     """Scores of one image, its numbers of nuclei, remarks on its files, and the counts that add up over images.
 
-    `panoptic` and `detection` are rows of those modules' counts; `classes` holds such a pair of rows, and the numbers of true
-    and predicted nuclei, by the name of the class.
+    `picture` shows the verdicts over the image, where it was asked for. `panoptic` and `detection` are rows of those modules'
+    counts; `classes` holds such a pair of rows, and the numbers of true and predicted nuclei, by the name of the class.
     """
 
     id: str
@@ -38,6 +39,8 @@ class ImageScores:
     panoptic: NDArray[np.float64]
     detection: NDArray[np.float64]
     classes: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], int, int]]
+    verdicts: Verdicts
+    picture: NDArray[np.uint8] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +67,8 @@ class Summary:
     classes: tuple[ClassScores, ...]
 
 
-def score(name: str, predicted: bytes, truth: bytes) -> ImageScores:
-    """All scores of one image from the files of both annotations.
+def score(name: str, predicted: bytes, truth: bytes, draw: Callable[[], NDArray[np.uint8] | None] | None = None) -> ImageScores:
+    """All scores of one image from the files of both annotations, with a picture where `draw` gives the image or None.
 
     Raises:
         InvalidMask, TooLarge: a file that is no annotation.
@@ -79,6 +82,7 @@ def score(name: str, predicted: bytes, truth: bytes) -> ImageScores:
         )
     table = metrics.contingency(true.instances, ours.instances)
     pairs = detection.paired(detection.centroids(true.instances), detection.centroids(ours.instances))
+    verdicts = judge(table)
     one_class_T, one_class_P = (np.zeros(labels.present.size, np.intp) for labels in (true, ours))
     return ImageScores(
         name,
@@ -89,7 +93,23 @@ def score(name: str, predicted: bytes, truth: bytes) -> ImageScores:
         panoptic.counts(table),
         detection.counts(pairs, one_class_T, one_class_P, 1)[0],
         _by_class(true, ours, table, pairs),
+        verdicts,
+        None if draw is None else _picture(name, draw(), true.instances, ours.instances, verdicts),
     )
+
+
+def _picture(
+    name: str,
+    image_HW3: NDArray[np.uint8] | None,
+    true_HW: NDArray[np.int32],
+    ours_HW: NDArray[np.int32],
+    verdicts: Verdicts,
+) -> NDArray[np.uint8]:
+    height, width = true_HW.shape
+    rgb = blank((height, width)) if image_HW3 is None else image_HW3
+    if rgb.shape[:2] != true_HW.shape:
+        raise SizeMismatch(f"image '{name}' is {rgb.shape[1]} x {rgb.shape[0]} px and its maps {width} x {height} px")
+    return picture(rgb, true_HW, ours_HW, verdicts)
 
 
 def _by_class(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import grpc
@@ -121,9 +122,10 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
     def _evaluate(self, request: pb.EvaluateRequest, job: Job) -> pb.EvaluateResult:
         scores = []
         for done, pair in enumerate(request.pairs, start=1):
-            scores.append(evaluation.score(pair.id, self._sealed.get(pair.predicted), self._sealed.get(pair.truth)))
+            draw = functools.partial(transfer.image_of, pair, self._sealed) if request.overlays else None
+            scores.append(evaluation.score(pair.id, self._sealed.get(pair.predicted), self._sealed.get(pair.truth), draw))
             job.progress(done, len(request.pairs), f"evaluating {pair.id}", aji=scores[-1].scores.aji, pq=scores[-1].scores.pq)
-        return transfer.evaluation_message(scores)
+        return transfer.evaluation_message(scores, self._sealed)
 
     def _score(self, request: pb.ScorePatchesRequest, job: Job) -> pb.ScorePatchesResult:
         model, profile = transfer.network_and_profile(request.model, self._blobs, self._device)

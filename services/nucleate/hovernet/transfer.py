@@ -161,8 +161,13 @@ def segmented_message(
     return message
 
 
-def evaluation_message(images: Sequence[ImageScores]) -> pb.EvaluateResult:
-    """Scores by image, their means and intervals, and the figures of the set."""
+def image_of(pair: pb.EvaluationPair, blobs: Blobs) -> NDArray[np.uint8] | None:
+    """The image that a pair is drawn over, if it has one."""
+    return decoded(pair.image, blobs) if pair.HasField("image") else None
+
+
+def evaluation_message(images: Sequence[ImageScores], blobs: Blobs) -> pb.EvaluateResult:
+    """Scores by image, their means and intervals, and the figures of the set; pictures, which show the truth, are sealed."""
     summary = evaluation.summarise(images)
     result = pb.EvaluateResult(
         mean=_scores(summary.mean),
@@ -183,6 +188,8 @@ def evaluation_message(images: Sequence[ImageScores]) -> pb.EvaluateResult:
             nuclei_true=image.true,
             both_empty=image.scores.both_empty,
             notes=image.notes,
+            verdicts=pb.Verdicts(**image.verdicts.counts()),
+            overlay=None if image.picture is None else blobs.put(encode_png(image.picture), "image/png", sealed=True),
         )
     return result
 

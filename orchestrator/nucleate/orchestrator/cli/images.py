@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from nucleate.v1 import common_pb2
 
 
+_SUFFIXES = {
+    "image/png": ".png",
+    "image/tiff": ".tif",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "application/geo+json": ".geojson",
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(synthesize)
@@ -132,7 +141,6 @@ def _colornormnet(session: Session, reference: str, target: common_pb2.Image, pr
 
 def write_blob(session: Session, blob: common_pb2.Blob, stem: Path) -> Path:
     """Write a blob beside `stem`, with the suffix of its media type."""
-    suffix = {"image/png": ".png", "image/tiff": ".tif", "image/jpeg": ".jpg", "image/webp": ".webp"}[blob.media_type]
-    path = stem.with_name(stem.name + suffix)
+    path = stem.with_name(stem.name + _SUFFIXES[blob.media_type])
     path.write_bytes(session.blobs.get(blob))
     return path

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nucleate.orchestrator.cli.options import Images, Json, Out
 
+if TYPE_CHECKING:
+    from nucleate.orchestrator.cli.session import Session
+
+FATES = ("found", "missed", "split", "merged", "extra")
 SCORES = ("dice1", "dice2", "aji", "ajip", "pq", "dq", "sq")
 
 
@@ -21,26 +25,40 @@ def register(app: typer.Typer) -> None:
 
 def segment(
     images: Images,
+    *,
     model: Annotated[str, typer.Option(metavar="REF", help="A model folder or URI, or 'classical' for the training-free one.")],
     out: Out,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also draw the contours: OUT/overlays.")] = False,
+    outlines: Annotated[bool, typer.Option("--outlines", help="Also write the nuclei as GeoJSON: OUT/outlines.")] = False,
     views: Annotated[int, typer.Option(metavar="N", help="Average 1, 2, 4 or 8 views of the image; 0 = the model's own.")] = 0,
+    mpp: Annotated[float, typer.Option(metavar="UM", help="Microns per pixel; default: 0.25 (40x), of a slide its own.")] = 0.0,
+    slides: Annotated[
+        bool, typer.Option("--slides", help="The TIFFs are whole slides, as .svs, .ndpi and .scn always are.")
+    ] = False,
 ) -> None:
-    """Segment nuclei: one 16-bit instance PNG per image, named as the image."""
-    from nucleate.client.intake import images_in
+    """Segment nuclei: one 16-bit instance PNG per image, named as the image.
+
+    Of a whole slide: its nuclei as GeoJSON for QuPath, and an overview picture.
+    """
+    from nucleate.client.intake import images_in, slides_in
     from nucleate.client.models import check_model, load_model
     from nucleate.client.output import output_folder, safe_name
     from nucleate.client.upload import upload_images
     from nucleate.orchestrator.cli.images import write_blob
     from nucleate.orchestrator.cli.progress import progress_display
     from nucleate.orchestrator.cli.session import any_services, new_job_id
+    from nucleate.orchestrator.cli.slides import segment_slides
     from nucleate.v1 import hovernet_pb2
 
-    files = images_in(images)
     if model != "classical":
         check_model(model, "hovernet")
+    if whole := slides_in(images, all_tiffs=slides):
+        segment_slides(whole, model, out, mpp, views)
+        return
+    files = images_in(images)
     with output_folder(out) as staging, progress_display() as display, any_services(["hovernet"], display) as session:
         request = hovernet_pb2.SegmentRequest(job_id=new_job_id("segment"), overlays=overlays, views=views)
+        request.outlines, request.microns_per_pixel = outlines, mpp
         if model == "classical":
             request.classical.SetInParent()
         else:
@@ -48,12 +66,14 @@ def segment(
         request.images.extend(upload_images(session.blobs, files))
         remote = session.remote("hovernet")
         result = remote.follow(remote.stub.Segment, request, display.update)
-        if overlays:
-            (staging / "overlays").mkdir()
+        for folder in ("overlays",) * overlays + ("outlines",) * outlines:
+            (staging / folder).mkdir()
         for each in result.images:
             write_blob(session, each.instances, staging / safe_name(each.id))
             if overlays:
                 write_blob(session, each.overlay, staging / "overlays" / safe_name(each.id))
+            if outlines:
+                write_blob(session, each.outlines, staging / "outlines" / safe_name(each.id))
         if result.warning:
             display.note(f"warning: {result.warning}")
     for each in result.images:
@@ -64,19 +84,24 @@ def evaluate(
     predicted: Annotated[Path, typer.Argument(metavar="PRED", help="Folder of predicted instance maps or outlines, or one.")],
     truth: Annotated[Path, typer.Argument(metavar="TRUE", help="Folder of true ones of the same names, or one.")],
     as_json: Json = False,
+    overlays: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures of what was found, missed, split, merged or extra.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="What the pictures are drawn over.")] = None,
 ) -> None:
     """Score predicted against true nuclei: DICE1, DICE2, AJI, AJI+, PQ, DQ, SQ, with 95 % intervals over images.
 
     Label maps as PNG, TIFF or .npy; outlines as ImageScope XML, QuPath GeoJSON or HoVer-Net JSON.
     """
-    from nucleate.client.intake import annotations_in, maps_paired
-    from nucleate.client.upload import upload_masks
+    from nucleate.client.intake import annotations_in, images_in, maps_paired
+    from nucleate.client.upload import upload_images, upload_masks
     from nucleate.orchestrator.cli.console import as_dict, show_json, show_table
     from nucleate.orchestrator.cli.progress import progress_display
     from nucleate.orchestrator.cli.session import any_services, new_job_id
     from nucleate.v1 import hovernet_pb2
 
     pairs = maps_paired(annotations_in(predicted, "PRED"), annotations_in(truth, "TRUE"))
+    under = {image.id: image for image in images_in(images, "--images")} if images else {}
     with progress_display() as display, any_services(["hovernet"], display) as session:
         maps = upload_masks(session.blobs, [ours for ours, _ in pairs], sealed=False)
         truths = upload_masks(session.blobs, [true for _, true in pairs], sealed=True)
@@ -85,9 +110,15 @@ def evaluate(
             pairs=[
                 hovernet_pb2.EvaluationPair(id=ours.id, predicted=maps[ours.id], truth=truths[true.id]) for ours, true in pairs
             ],
+            overlays=overlays is not None,
         )
+        for pair in request.pairs:
+            if overlays and pair.id in under:
+                pair.image.CopyFrom(upload_images(session.blobs, [under[pair.id]])[0])
         remote = session.remote("hovernet")
         result = remote.follow(remote.stub.Evaluate, request, display.update)
+        if overlays:
+            _write_overlays(session, result, overlays)
     if as_json:
         show_json(as_dict(result))
         return
@@ -102,11 +133,22 @@ def evaluate(
     whole = result.set
     found = f"detection F {whole.detection_f:.4f}, count error {whole.count_error:.1%}"
     print(f"all images together: PQ+ {whole.pq_plus:.4f}, {found}")
+    fates = {name: sum(getattr(each.verdicts, name) for each in result.images) for name in FATES}
+    print("nuclei: " + ", ".join(f"{count} {name}" for name, count in fates.items()))
     if result.classes:
         show_table(
             ("class", "PQ+", "F", "found", "true"),
             [_class_row(each) for each in result.classes],
         )
+
+
+def _write_overlays(session: Session, result: Any, folder: Path) -> None:
+    from nucleate.client.output import output_folder, safe_name
+    from nucleate.orchestrator.cli.images import write_blob
+
+    with output_folder(folder) as staging:
+        for each in result.images:
+            write_blob(session, each.overlay, staging / safe_name(each.id))
 
 
 def _class_row(each: Any) -> tuple[str, ...]:
