@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nucleate import errors
 from nucleate.hovernet import augment, targets
+from nucleate.learning.distributed import World
 from nucleate.pathology import appearance
 
 
@@ -64,7 +65,7 @@ class _Prepared:
 
 
 class Sampler:
-    """Draws batch t from (seed, t) alone, so that a resumed training sees the same windows.
+    """Draws batch t from (seed, t) alone, so that a resumed training sees the same windows; of several processes each its own.
 
     A window's origin is drawn by `shares` (renormalised over the origins present), then a sample of that origin by its area.
     """
@@ -76,16 +77,18 @@ class Sampler:
         crop: int,
         how: augment.Augmentation,
         seed: int,
+        *,
+        world: World | None = None,
     ) -> None:
         self._prepared = [_prepare(sample, crop) for sample in samples]
         self._probability = _probabilities(samples, shares)
         self._crop = crop
         self._how = how
-        self._seed = seed
+        self._seeds = (world or World()).seeds(seed)
 
     def batch(self, step: int, size: int) -> Batch:
         """Batch number `step` of `size` windows."""
-        rng = np.random.default_rng((self._seed, step))
+        rng = np.random.default_rng((*self._seeds, step))
         windows = [self._window(rng) for _ in range(size)]
         return Batch(
             image=torch.from_numpy(np.stack([w.image for w in windows])).permute(0, 3, 1, 2),

@@ -10,10 +10,9 @@ import grpc
 import torch
 
 from nucleate.errors import EmptyInput
-from nucleate.hovernet import evaluation, profiles, segmentation, slide_transfer, transfer
+from nucleate.hovernet import distributed, evaluation, profiles, segmentation, slide_transfer, transfer
 from nucleate.hovernet.scoring import score_windows
 from nucleate.hovernet.slides import SlideSegmenter
-from nucleate.hovernet.training import train
 from nucleate.learning.device import choose_device
 from nucleate.pathology import scale
 from nucleate.runtime.jobs import Job
@@ -33,6 +32,8 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         self._blobs = context.blobs.fenced()
         self._jobs = context.jobs
         self._device = torch.device(choose_device(context.settings.device))
+        self._settings = context.settings
+        self._processes = getattr(context.settings, "processes", 1)
 
     def Train(
         self,
@@ -88,13 +89,10 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         return self._jobs.stream(request, pb.ScorePatchesResponse, lambda job: self._score(request, job))
 
     def _train(self, request: pb.HoverNetServiceTrainRequest, job: Job) -> pb.HoverNetServiceTrainResult:
-        profile = profiles.named(request.profile)
-        data = transfer.training_data(request, self._blobs)
-        arch = dataclasses.replace(profile.arch, classes=data.classes)
-        initial = transfer.initial_network(request, self._blobs, arch)
-        trained = train(data.samples, data.unlabelled, arch, profile.training, request.seed, job, initial, self._device)
-        model = transfer.model_message(trained, profile, data.digest, request.initial.card.sha256, self._blobs)
-        return pb.HoverNetServiceTrainResult(model=model, metrics=trained.metrics)
+        count = distributed.processes(self._processes, self._device.type)
+        if count > 1:
+            return distributed.train(request, self._settings, self._device.type, count, job)
+        return transfer.trained(request, self._blobs, job, self._device)
 
     def _segment(self, request: pb.SegmentRequest, job: Job) -> pb.SegmentResult:
         segmenter = transfer.segmenter(request, self._blobs, self._device)

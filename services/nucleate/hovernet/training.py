@@ -20,6 +20,7 @@ from nucleate.hovernet.renewal import Renewal
 from nucleate.hovernet.sampling import Batch, Sampler, TrainingSample
 from nucleate.hovernet.state import TrainingState
 from nucleate.learning import averaging
+from nucleate.learning.distributed import World
 
 
 class Watcher(Protocol):
@@ -95,6 +96,7 @@ def train(  # noqa: PLR0917 - all of a training is said here
     watcher: Watcher,
     initial: HoVerNet | None = None,
     device: torch.device | None = None,
+    world: World | None = None,
 ) -> Trained:
     """Trains on `samples`; batch t depends on (`seed`, t) alone, so that a resumed training ends with the same bits.
 
@@ -107,11 +109,13 @@ def train(  # noqa: PLR0917 - all of a training is said here
         watcher: told of every step; keeps the checkpoints.
         initial: a network of the same architecture to start from.
         device: where to compute; the CPU by default.
+        world: of the processes that share this training, all of which call this alike; their checkpoints are the same.
 
     Raises:
         errors.InvalidDataset: no sample to train on.
         errors.Precondition: the loss is not finite.
     """
+    world = world or World()
     state = TrainingState(arch, seed, config.decay, device or torch.device("cpu"))
     if initial is not None:
         state.start_from(initial)
@@ -123,10 +127,11 @@ def train(  # noqa: PLR0917 - all of a training is said here
         if first and state.step == first:
             state.teach()
         lessons = renewal.renewed(samples, state.teacher, config.renewal, watcher, (state.step, config.steps))
-        sampler = Sampler(lessons, dict(stage.shares), config.crop, config.augmentation, seed)
+        sampler = Sampler(lessons, dict(stage.shares), config.crop, config.augmentation, seed, world=world)
+        net = _ready(state.net, stage, world)
         while state.step < first + stage.steps:
             rate = schedule.one_cycle(state.step - first, stage.steps, config.rate)
-            _step(state, sampler.batch(state.step, config.batch), rate, config, frozen=stage.frozen)
+            _step(state, net, sampler.batch(state.step, world.share(config.batch)), rate, config)
             watcher.progress(state.step, config.steps, "training", **state.terms)
             _keep(state, config, watcher)
     images = list(unlabelled) or [sample.image for sample in samples]
@@ -150,15 +155,20 @@ def _keep(state: TrainingState, config: TrainConfig, watcher: Watcher) -> None:
         watcher.checkpoint(state.to_bytes())
 
 
-def _step(state: TrainingState, batch: Batch, rate: float, config: TrainConfig, *, frozen: bool) -> None:
+def _ready(net: HoVerNet, stage: Stage, world: World) -> nn.Module:
+    """The network as a stage trains it."""
+    net.train()
+    net.encoder.train(not stage.frozen).requires_grad_(not stage.frozen)
+    return world.joined(net)
+
+
+def _step(state: TrainingState, net: nn.Module, batch: Batch, rate: float, config: TrainConfig) -> None:
     """One optimisation step, in bfloat16 where a GPU does it; leaves the loss and its terms in the state."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     batch = batch.to(state.device).within(state.net.arch.margin)
-    state.net.train()
-    state.net.encoder.train(not frozen).requires_grad_(not frozen)
     with torch.autocast(state.device.type, torch.bfloat16, enabled=state.device.type == "cuda"):
-        maps = state.net(batch.image)
+        maps = net(batch.image)
     terms = losses.losses(maps.float(), batch.nuclei, batch.hv, batch.weight)
     loss = losses.total(terms, config.losses)
     values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}

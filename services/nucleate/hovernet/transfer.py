@@ -20,6 +20,8 @@ from nucleate.hovernet.sampling import TrainingSample
 from nucleate.hovernet.scoring import WindowScore
 from nucleate.hovernet.segmentation import Classical, Segmented, Trained
 from nucleate.hovernet.training import Trained as TrainedNet
+from nucleate.hovernet.training import Watcher, train
+from nucleate.learning.distributed import World
 from nucleate.pathology import scale
 from nucleate.pathology.annotation import writing
 from nucleate.pathology.codec import decode_image, encode_instances, encode_mask, encode_png
@@ -30,6 +32,35 @@ from nucleate.v1 import common_pb2
 from nucleate.v1 import hovernet_pb2 as pb
 
 _MOST_INLINE = 1 << 20
+
+
+def trained(
+    request: pb.HoverNetServiceTrainRequest,
+    blobs: Blobs,
+    watcher: Watcher,
+    device: torch.device,
+    world: World | None = None,
+) -> pb.HoverNetServiceTrainResult:
+    """Everything a Train call does: data in, training, model out; of several processes only the first stores the model."""
+    profile = profiles.named(request.profile)
+    data = training_data(request, blobs)
+    arch = dataclasses.replace(profile.arch, classes=data.classes)
+    initial, world = initial_network(request, blobs, arch), world or World()
+    result = train(
+        data.samples,
+        data.unlabelled,
+        arch,
+        profile.training,
+        request.seed,
+        watcher,
+        initial=initial,
+        device=device,
+        world=world,
+    )
+    if world.rank:
+        return pb.HoverNetServiceTrainResult()
+    model = model_message(result, profile, data.digest, request.initial.card.sha256, blobs)
+    return pb.HoverNetServiceTrainResult(model=model, metrics=result.metrics)
 
 
 @dataclasses.dataclass(frozen=True)
