@@ -21,7 +21,10 @@ _DICE_SMOOTH = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """λ of equation 1: HV mean squared error, HV gradient error, NP cross-entropy and Dice, type cross-entropy and Dice."""
+    """λ of equation 1: HV mean squared error, HV gradient error, NP cross-entropy and Dice, type cross-entropy and Dice.
+
+    Those of the pretext are `pretext.losses`.
+    """
 
     hv_mse: float = 2.0
     hv_msge: float = 1.0
@@ -29,6 +32,8 @@ class LossWeights:
     np_dice: float = 1.0
     nc_ce: float = 1.0
     nc_dice: float = 1.0
+    pretext_planes: float = 1.0
+    pretext_slopes: float = 1.0
 
 
 def losses(maps: Maps, nuclei_BHW: Tensor, hv_B2HW: Tensor, weight_BHW: Tensor) -> dict[str, Tensor]:

@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from nucleate import errors
-from nucleate.hovernet import losses, renewal, schedule, selection
+from nucleate.hovernet import losses, pretext, renewal, schedule, selection
 from nucleate.hovernet.augment import Augmentation
 from nucleate.hovernet.losses import LossWeights
-from nucleate.hovernet.network import Architecture, HoVerNet
+from nucleate.hovernet.network import Architecture, HoVerNet, Maps
 from nucleate.hovernet.renewal import Renewal
 from nucleate.hovernet.sampling import Batch, Sampler, TrainingSample
 from nucleate.hovernet.state import TrainingState
@@ -41,12 +41,13 @@ class Stage:
     """A number of steps and the shares of windows by origin, renormalised over the origins present.
 
     `frozen` keeps the encoder as it is and trains the branches only: the first of the paper's two phases (Graham et al. 2019,
-    section 3.3), for a training that starts from another model.
+    section 3.3), for a training that starts from another model. `pretext` learns without labels; see that module.
     """
 
     steps: int
     shares: tuple[tuple[str, float], ...]
     frozen: bool = False
+    pretext: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,17 +122,24 @@ def train(  # noqa: PLR0917 - all of a training is said here
         state.start_from(initial)
     if (saved := watcher.restored()) is not None:
         state.restore(saved)
+    labelled = False
     for first, stage in _stages(config):
+        teaches, labelled = labelled, labelled or not stage.pretext
         if state.step >= first + stage.steps:
             continue
-        if first and state.step == first:
+        if teaches and state.step == first:
             state.teach()
         lessons = renewal.renewed(samples, state.teacher, config.renewal, watcher, (state.step, config.steps))
         sampler = Sampler(lessons, dict(stage.shares), config.crop, config.augmentation, seed, world=world)
         net = _ready(state.net, stage, world)
         while state.step < first + stage.steps:
             rate = schedule.one_cycle(state.step - first, stage.steps, config.rate)
-            _step(state, net, sampler.batch(state.step, world.share(config.batch)), rate, config)
+            batch = sampler.batch(state.step, world.share(config.batch)).to(state.device)
+            if stage.pretext:
+                terms = _pretext_terms(net, batch.image, world.seeds(seed, state.step))
+            else:
+                terms = _terms(net, batch, state.net.arch.margin)
+            _step(state, terms, rate, config)
             watcher.progress(state.step, config.steps, "training", **state.terms)
             _keep(state, config, watcher)
     images = list(unlabelled) or [sample.image for sample in samples]
@@ -159,17 +167,30 @@ def _ready(net: HoVerNet, stage: Stage, world: World) -> nn.Module:
     """The network as a stage trains it."""
     net.train()
     net.encoder.train(not stage.frozen).requires_grad_(not stage.frozen)
-    return world.joined(net)
+    return world.joined(net, unused=stage.pretext)
 
 
-def _step(state: TrainingState, net: nn.Module, batch: Batch, rate: float, config: TrainConfig) -> None:
-    """One optimisation step, in bfloat16 where a GPU does it; leaves the loss and its terms in the state."""
+def _terms(net: nn.Module, batch: Batch, margin: int) -> dict[str, Tensor]:
+    batch = batch.within(margin)
+    return losses.losses(_maps(net, batch.image), batch.nuclei, batch.hv, batch.weight)
+
+
+def _pretext_terms(net: nn.Module, image_B4HW: Tensor, seeds: tuple[int, ...]) -> dict[str, Tensor]:
+    seen, mask = pretext.hidden(image_B4HW, seeds)
+    return pretext.losses(_maps(net, seen), image_B4HW, mask)
+
+
+def _maps(net: nn.Module, image_B4HW: Tensor) -> Maps:
+    """The network's maps, computed in bfloat16 where a GPU does it."""
+    with torch.autocast(image_B4HW.device.type, torch.bfloat16, enabled=image_B4HW.device.type == "cuda"):
+        maps: Maps = net(image_B4HW)
+    return maps.float()
+
+
+def _step(state: TrainingState, terms: dict[str, Tensor], rate: float, config: TrainConfig) -> None:
+    """One optimisation step; leaves the loss and its terms in the state."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    batch = batch.to(state.device).within(state.net.arch.margin)
-    with torch.autocast(state.device.type, torch.bfloat16, enabled=state.device.type == "cuda"):
-        maps = net(batch.image)
-    terms = losses.losses(maps.float(), batch.nuclei, batch.hv, batch.weight)
     loss = losses.total(terms, config.losses)
     values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
     if not np.isfinite(values["loss"]):

@@ -27,9 +27,12 @@ class World:
         """Of this process's share: those of a single process are the parts themselves."""
         return parts if self.size == 1 else (*parts, self.rank)
 
-    def joined(self, net: nn.Module) -> nn.Module:
-        """The network as it is called in training: its gradients are averaged over all processes during `backward`."""
-        return net if self.size == 1 else DistributedDataParallel(net, find_unused_parameters=False)
+    def joined(self, net: nn.Module, *, unused: bool) -> nn.Module:
+        """The network as it is called in training: its gradients are averaged over all processes during `backward`.
+
+        `unused` says that parameters may have no part in the loss.
+        """
+        return net if self.size == 1 else DistributedDataParallel(net, find_unused_parameters=unused)
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import torch
 from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
-from nucleate.hovernet import model_io, network, profiles, schedule, selection
+from nucleate.hovernet import model_io, network, pretext, profiles, schedule, selection
 from nucleate.hovernet.augment import Augmentation
-from nucleate.hovernet.network import Architecture
+from nucleate.hovernet.network import Architecture, Maps
 from nucleate.hovernet.sampling import Sampler, TrainingSample
 from nucleate.hovernet.training import Stage, train
 
@@ -192,3 +192,30 @@ def test_model_bytes_come_back_and_damage_is_found():
     for broken in ((b"{}", weights), (card, weights[:-9]), (card, other), (json.dumps(damaged).encode(), weights)):
         with pytest.raises(errors.InvalidModel):
             model_io.unpack(*broken)
+
+
+def test_the_pretext_learns_what_is_hidden_without_labels_and_resumes():
+    shares = TINY.training.stages[0].shares
+    config = dataclasses.replace(TINY.training, stages=(Stage(40, shares, pretext=True), Stage(4, shares)))
+    unlabelled = [dataclasses.replace(each, instances=np.zeros_like(each.instances)) for each in samples()]
+    watcher = Watcher()
+    whole = train(unlabelled, [], TINY.arch, config, 3, watcher)
+    assert np.mean(watcher.losses[30:40]) < 0.8 * np.mean(watcher.losses[:10])
+    killed = Watcher(dies_at=21)
+    with pytest.raises(errors.Cancelled):
+        train(unlabelled, [], TINY.arch, config, 3, killed)
+    assert bits(train(unlabelled, [], TINY.arch, config, 3, Watcher(saved=killed.saved)).net) == bits(whole.net)
+
+
+def test_the_pretext_asks_for_hidden_pixels_only():
+    image = torch.rand(2, 4, 64, 48)
+    seen, mask = pretext.hidden(image, (1, 2))
+    assert torch.equal(seen[:, 0][mask == 0], image[:, 0][mask == 0])
+    assert 0.2 < mask.mean() < 0.6
+    perfect = Maps(torch.stack([image[:, 3], image[:, :3].mean(1)], 1), pretext._slopes(image[:, 3:]))
+    wrong = Maps(perfect.np + (1 - mask).unsqueeze(1), perfect.hv)
+    for maps in (perfect, wrong):
+        assert all(term.item() < 1e-6 for term in pretext.losses(maps, image, mask).values())
+    assert pretext.losses(Maps(perfect.np + mask.unsqueeze(1), perfect.hv), image, mask)[
+        "pretext_planes"
+    ].item() == pytest.approx(1)
