@@ -85,6 +85,12 @@ def test_normalize(work: Path):
     done = run(work, "normalize", work / "pool", "--target", target, "--out", work / "out")
     assert done.returncode == 0, done.stderr
     assert sorted(path.stem for path in (work / "out").iterdir()) == ["a", "b"]
+    flags = "--target", target, "--method", "macenko", "--save-model", work / "model"
+    assert run(work, "normalize", work / "pool", *flags, "--out", work / "fitted").returncode == 0
+    assert run(work, "normalize", work / "pool", "--model", work / "model", "--out", work / "again").returncode == 0
+    assert (work / "fitted" / "a.png").read_bytes() == (work / "again" / "a.png").read_bytes()
+    both = run(work, "normalize", work / "pool", "--model", work / "model", "--target", target, "--out", work / "o")
+    assert (both.returncode, "not both" in error_line(both)) == (2, True)
 
 
 def test_a_damaged_image_leaves_no_output(work: Path):

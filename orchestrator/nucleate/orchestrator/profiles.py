@@ -32,7 +32,7 @@ class RunProfile:
     weight_synthetic: float
     weight_pseudo: float
     weight_accepted: float
-    # "reinhard", or "colornormnet" (trained on the target first); used only where the plan names a normalization target.
+    # How, where the plan names a normalization target and no method.
     normalization: str = "reinhard"
 
     def to_json(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Steps:
         plan = self._plan
         if not plan.HasField("normalization_target"):
             return list(plan.images), list(plan.evaluation)
-        model = self._train_colornorm() if self._profile.normalization == "colornormnet" else None
+        model = self._train_colornorm() if self._normalization == "colornormnet" else None
         pool = self._normalized("normalize.pool", plan.images, model)
         if not plan.evaluation:
             return pool, []
@@ -203,6 +203,10 @@ class Steps:
         """Have the windows annotated, by the robot or by people; the accepted masks join the next training set."""
         self._annotation.annotate(cycle, patches)
 
+    @property
+    def _normalization(self) -> str:
+        return self._plan.normalization or self._profile.normalization
+
     def _train_colornorm(self) -> common_pb2.Model:
         name = "normalize.train"
         request = colornorm_pb2.ColorNormServiceTrainRequest(
@@ -211,10 +215,8 @@ class Steps:
         return self._job(name, "colornorm", "Train", request, colornorm_pb2.ColorNormServiceTrainResult).model
 
     def _normalized(self, name: str, images: Images, model: common_pb2.Model | None) -> Images:
-        if model is None:
-            method, target = colornorm_pb2.NORMALIZATION_METHOD_REINHARD, self._plan.normalization_target
-        else:
-            method, target = colornorm_pb2.NORMALIZATION_METHOD_COLORNORMNET, None
+        method = f"NORMALIZATION_METHOD_{self._normalization.upper()}"
+        target = self._plan.normalization_target if model is None else None
         request = colornorm_pb2.NormalizeRequest(images=images, method=method, target=target, model=model)
         result = self._job(name, "colornorm", "Normalize", request, colornorm_pb2.NormalizeResult)
         return [each.image for each in result.images]

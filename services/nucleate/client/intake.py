@@ -47,6 +47,14 @@ def images_in(source: Path, what: str = "IMAGES") -> list[SourceFile]:
     return _read_all(source, what, SUFFIXES, FORMATS, InvalidImage)
 
 
+def one_image(source: Path, what: str) -> SourceFile:
+    """Read the one image that `source` names or holds; errors as `images_in`, and InvalidInput for several."""
+    files = images_in(source, what)
+    if len(files) != 1:
+        raise InvalidInput(f"{what} {source} holds {len(files)} images: give one image")
+    return files[0]
+
+
 def slides_in(source: Path, *, all_tiffs: bool = False) -> list[Path]:
     """Whole slides of a folder, or the one file; with `all_tiffs` TIFFs are slides, too. Files are not read: they are large.
 

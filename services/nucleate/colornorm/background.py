@@ -19,7 +19,7 @@ RAMP = (25.0, 8.0)  # grey levels below the glass at which a pixel is all tissue
 
 
 @dataclass(frozen=True)
-class Slide:
+class Examined:
     """What normalization needs to know of a uint8 RGB image before it touches it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Slide:
     weight_of_level: NDArray[np.float32]
 
 
-def examine(rgb_HW3: NDArray[np.uint8]) -> Slide:
+def examine(rgb_HW3: NDArray[np.uint8]) -> Examined:
     """Looks at a regular sample of an HW3 uint8 RGB image."""
     step = max(1, min(rgb_HW3.shape[:2]) // SAMPLED_SIDE)
     sampled_hw3 = np.ascontiguousarray(rgb_HW3[::step, ::step])
@@ -43,7 +43,7 @@ def examine(rgb_HW3: NDArray[np.uint8]) -> Slide:
     else:
         absorbing = float((rgb_to_od(sampled_hw3).mean(axis=2) > TISSUE_OD).mean())
         status = "grey" if absorbing >= MIN_TISSUE else "low_tissue"
-    return Slide(status, sampled_hw3[stained_hw], _weights(_glass_level(sampled_hw3, stained_hw)))
+    return Examined(status, sampled_hw3[stained_hw], _weights(_glass_level(sampled_hw3, stained_hw)))
 
 
 def darkest_channel(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -21,7 +21,6 @@ class Profile:
         rate: learning rate of Adam, falling to zero along a cosine.
         weight_l2: λ of L = |e|_1 + λ |e|_2^2, both as means.
         checkpoint_every: steps between checkpoints.
-        offset: ε ~ Unif(-offset, offset), images on [0, 1].
     """
 
     name: str
@@ -33,7 +32,6 @@ class Profile:
     rate: float
     weight_l2: float
     checkpoint_every: int
-    offset: float = 0.2
 
 
 PROFILES = {

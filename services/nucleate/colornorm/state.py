@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nucleate.colornorm.network import ColorNormNet, build_network
+from nucleate.colornorm.network import ColorNormNet, Shape, build_network
 from nucleate.colornorm.profiles import Profile
 from nucleate.learning import checkpoint
 
@@ -12,8 +12,8 @@ from nucleate.learning import checkpoint
 class TrainingState:
     """The network, Adam's moments and the number of steps done."""
 
-    def __init__(self, profile: Profile, green: bool, seed: int, device: torch.device) -> None:
-        self.network: ColorNormNet = build_network(profile.widths, profile.offset, green, seed).to(device)
+    def __init__(self, profile: Profile, shape: Shape, seed: int, device: torch.device) -> None:
+        self.network: ColorNormNet = build_network(shape, seed).to(device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), profile.rate)
         self.step = 0
 

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nucleate.colornorm.background import Slide, darkest_channel
+from nucleate.colornorm.background import Examined, darkest_channel
 
 SMALLEST_PATCH = 0.4  # of the shorter side of the target
 
 
-def thumbnail(rgb_HW3: NDArray[np.uint8], slide: Slide, side: int) -> tuple[Tensor, Tensor]:
+def thumbnail(rgb_HW3: NDArray[np.uint8], slide: Examined, side: int) -> tuple[Tensor, Tensor]:
     """Area means of an HW3 uint8 RGB image: colours 13hw on [0, 1] and tissue weights 11hw on [0, 1], h = w = side."""
     small_hw3 = cv2.resize(rgb_HW3, (side, side), interpolation=cv2.INTER_AREA)
     level_weights = np.rint(255 * slide.weight_of_level).astype(np.uint8)
@@ -23,7 +23,7 @@ def thumbnail(rgb_HW3: NDArray[np.uint8], slide: Slide, side: int) -> tuple[Tens
 
 
 def target_patches(
-    rgb_HW3: NDArray[np.uint8], slide: Slide, count: int, side: int, rng: np.random.Generator
+    rgb_HW3: NDArray[np.uint8], slide: Examined, count: int, side: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """D_target: `count` square patches of W_target, turned at random, as thumbnails N3hw and tissue weights N1hw."""
     height, width = rgb_HW3.shape[:2]

@@ -2,7 +2,8 @@
 
     I_s = I_t + ε,   ε_R, ε_B ~ Unif(-.2, .2),   ε_G = 0;     L = |Î_t - I_t|_1 + λ |Î_t - I_t|_2^2,   Î_t = I_s + f(I_s)
 
-Offsets act on tissue only (they are multiplied by the tissue weight): glass stays white in every stain.
+Offsets act on tissue only (they are multiplied by the tissue weight): glass stays white in every stain. In mode `density` the
+source is the target under a drawn scale and shift of its densities, and f undoes both.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nucleate.colornorm.changes import changed
 from nucleate.colornorm.network import ColorNormNet
 from nucleate.colornorm.profiles import Profile
 from nucleate.colornorm.state import TrainingState
 from nucleate.errors import Aborted
 
-JUDGED = 256  # offsets drawn to measure the trained network
+JUDGED = 256  # changes drawn to measure the trained network
 
 
-def colour_loss(predicted_B3: Tensor, wanted_B3: Tensor, weight_B1hw: Tensor, weight_l2: float) -> Tensor:
-    """L of Î_t - I_t = w (f + ε), which is the same in every tissue pixel; means over channels and tissue.
+def colour_loss(found_B3hw: Tensor, target_B3hw: Tensor, weight_B1hw: Tensor, weight_l2: float) -> Tensor:
+    """L of Î_t - I_t, means over channels and tissue.
 
     Args:
-        predicted_B3: f(I_s).
-        wanted_B3: -ε.
-        weight_B1hw: tissue weights w.
+        found_B3hw: Î_t.
+        target_B3hw: I_t.
+        weight_B1hw: tissue weights.
         weight_l2: λ.
     """
-    error_B3 = predicted_B3 - wanted_B3
-    tissue = weight_B1hw.mean(dim=(1, 2, 3)) / weight_B1hw.mean().clamp_min(1e-6)
-    squared = (weight_B1hw**2).mean(dim=(1, 2, 3)) / (weight_B1hw**2).mean().clamp_min(1e-6)
-    return (tissue * error_B3.abs().mean(dim=1)).mean() + weight_l2 * (squared * (error_B3**2).mean(dim=1)).mean()
+    error = found_B3hw - target_B3hw
+    each = error.abs() + weight_l2 * error.square()
+    return (each * weight_B1hw).mean(1).sum() / weight_B1hw.sum().clamp_min(1e-6)
 
 
 def train(
@@ -52,12 +53,12 @@ def train(
         patches: D_target, see `target_patches`.
         profile: sizes and rates.
         state: fresh or restored.
-        seed: of the offsets and of which patches a step sees.
+        seed: of the changes and of which patches a step sees.
         on_step: called with the steps done and the loss; may raise to stop.
         on_checkpoint: called with bytes for `TrainingState.restore`.
 
     Returns:
-        offset_mae and identity_mae on [0, 1], see `judge`.
+        colour_mae and identity_mae on [0, 1], see `judge`.
 
     Raises:
         Aborted: the loss is not finite.
@@ -69,15 +70,15 @@ def train(
         on_step(state.step, {"loss": loss})
         if state.step % profile.checkpoint_every == 0 and state.step < profile.steps:
             on_checkpoint(state.to_bytes())
-    return judge(patches, profile, state.network, np.random.default_rng([seed, profile.steps]))
+    return judge(patches, state.network, np.random.default_rng([seed, profile.steps]))
 
 
 def _train_step(patches: tuple[Tensor, Tensor], profile: Profile, state: TrainingState, rng: np.random.Generator) -> float:
     for group in state.optimizer.param_groups:
         group["lr"] = profile.rate * 0.5 * (1 + math.cos(math.pi * state.step / profile.steps))
-    source_B3hw, weight_B1hw, offset_B3 = _perturbed(patches, profile.batch, profile.offset, state.network, rng)
-    predicted_B3 = state.network(source_B3hw, weight_B1hw)
-    loss = colour_loss(predicted_B3, -offset_B3, weight_B1hw, profile.weight_l2)
+    source_B3hw, target_B3hw, weight_B1hw = _perturbed(patches, profile.batch, state.network, rng)
+    found_B3hw = changed(source_B3hw, weight_B1hw, state.network(source_B3hw, weight_B1hw), state.network.shape.mode)
+    loss = colour_loss(found_B3hw, target_B3hw, weight_B1hw, profile.weight_l2)
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
@@ -86,23 +87,25 @@ def _train_step(patches: tuple[Tensor, Tensor], profile: Profile, state: Trainin
 
 
 @torch.no_grad()
-def judge(
-    patches: tuple[Tensor, Tensor], profile: Profile, network: ColorNormNet, rng: np.random.Generator
-) -> dict[str, float]:
-    """Mean absolute error of the free offsets: of drawn ones, and of zero (the target itself must stay as it is)."""
-    source_B3hw, weight_B1hw, offset_B3 = _perturbed(patches, JUDGED, profile.offset, network, rng)
-    free = network.free.bool()
-    drawn = (network(source_B3hw, weight_B1hw) + offset_B3)[:, free].abs().mean()
-    identity = network(*(part.to(network.free.device) for part in patches))[:, free].abs().mean()
-    return {"offset_mae": float(drawn), "identity_mae": float(identity)}
+def judge(patches: tuple[Tensor, Tensor], network: ColorNormNet, rng: np.random.Generator) -> dict[str, float]:
+    """Mean absolute colour error over tissue: of changed targets, and of the target itself, which must stay as it is."""
+    mode = network.shape.mode
+    source, target, weight = _perturbed(patches, JUDGED, network, rng)
+    drawn = colour_loss(changed(source, weight, network(source, weight), mode), target, weight, 0.0)
+    rgb, own = (part.to(network.free.device) for part in patches)
+    identity = colour_loss(changed(rgb, own, network(rgb, own), mode), rgb, own, 0.0)
+    return {"colour_mae": float(drawn), "identity_mae": float(identity)}
 
 
 def _perturbed(
-    patches: tuple[Tensor, Tensor], batch: int, reach: float, network: ColorNormNet, rng: np.random.Generator
+    patches: tuple[Tensor, Tensor], batch: int, network: ColorNormNet, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Thumbnails I_s B3hw (clipped, as any stored image is), their weights B1hw and ε B3."""
+    """Thumbnails I_s B3hw (clipped, as any stored image is), I_t B3hw and the tissue weights B1hw."""
     chosen = torch.from_numpy(rng.integers(len(patches[0]), size=batch))
     device = network.free.device
-    rgb_B3hw, weight_B1hw = patches[0][chosen].to(device), patches[1][chosen].to(device)
-    offset_B3 = torch.from_numpy(rng.uniform(-reach, reach, (batch, 3)).astype(np.float32)).to(device) * network.free
-    return (rgb_B3hw + weight_B1hw * offset_B3[..., None, None]).clamp(0, 1), weight_B1hw, offset_B3
+    target_B3hw, weight_B1hw = patches[0][chosen].to(device), patches[1][chosen].to(device)
+    limits = np.array(network.shape.limits)
+    drawn = rng.uniform(-limits, limits, (batch, len(limits))).astype(np.float32)
+    changes_BK11 = torch.from_numpy(drawn)[..., None, None].to(device)
+    source_B3hw = changed(target_B3hw, weight_B1hw, changes_BK11, network.shape.mode).clamp(0, 1)
+    return source_B3hw, target_B3hw, weight_B1hw

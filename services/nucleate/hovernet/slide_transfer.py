@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
 from nucleate.hovernet import slides
-from nucleate.hovernet.slides import SlideSegmenter, Window
+from nucleate.hovernet.slides import SlideSegmenter
 from nucleate.pathology import scale
 from nucleate.pathology.annotation import writing
 from nucleate.pathology.codec import encode_png
-from nucleate.pathology.slides import Slide
+from nucleate.pathology.slides import Slide, Window
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job
 from nucleate.v1 import common_pb2

@@ -24,11 +24,8 @@ from nucleate.pathology.annotation.writing import Placed, placed
 from nucleate.pathology.appearance import Appearance
 from nucleate.pathology.instances import Box
 from nucleate.pathology.nuclei import nuclei
-from nucleate.pathology.slides import Slide
-from nucleate.pathology.stain import tissue_mask
+from nucleate.pathology.slides import Slide, Window, tissue_windows
 
-_OVERVIEW = 2048  # px of the picture that tissue is looked for in
-_LEAST_TISSUE = 0.002  # of a window
 _SAMPLE, _SAMPLES = 512, 16  # side in px of the network's resolution, and number
 _TAKEN = 0.5  # of a nucleus's pixels: more make it the same nucleus
 
@@ -39,18 +36,6 @@ class Cut:
 
     window: int = 2048
     frame: int = 128
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of the slide, px at full resolution, and its place in the grid."""
-
-    row: int
-    column: int
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -84,7 +69,7 @@ class SlideSegmenter:
         self._cut = cut or Cut()
         self.microns = microns
         self._scale = microns / scale.MICRONS
-        self.windows = self._tissue_windows()
+        self.windows = tissue_windows(slide, self._side)
         self._order = {(window.row, window.column): number for number, window in enumerate(self.windows)}
         self._appearance, self.typical_radius = self._look()
 
@@ -142,28 +127,6 @@ class SlideSegmenter:
         x, y = max(0, window.x - frame), max(0, window.y - frame)
         right, bottom = window.x + window.width + frame, window.y + window.height + frame
         return replace(window, x=x, y=y, width=min(self._slide.width, right) - x, height=min(self._slide.height, bottom) - y)
-
-    def _tissue_windows(self) -> list[Window]:
-        """Those with tissue, row by row."""
-        tissue = tissue_mask(self._slide.overview(_OVERVIEW)).astype(np.float32)
-        down = max(self._slide.width, self._slide.height) / max(tissue.shape)
-        found = []
-        for window in self._grid():
-            top, left = int(window.y / down), int(window.x / down)
-            bottom, right = int((window.y + window.height) / down) + 1, int((window.x + window.width) / down) + 1
-            part = tissue[top:bottom, left:right]
-            if part.size and part.mean() >= _LEAST_TISSUE:
-                found.append(window)
-        if not found:
-            raise InvalidImage(f"{self._slide.name} has no stained tissue: give an H&E slide")
-        return found
-
-    def _grid(self) -> Iterator[Window]:
-        side = self._side
-        for row, y in enumerate(range(0, self._slide.height, side)):
-            for column, x in enumerate(range(0, self._slide.width, side)):
-                width, height = min(side, self._slide.width - x), min(side, self._slide.height - y)
-                yield Window(row, column, x, y, width, height)
 
     def _look(self) -> tuple[Appearance, float]:
         """The slide's standardisation, and the typical radius of its nuclei in px of the network's resolution."""

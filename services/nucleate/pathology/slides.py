@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,44 @@ import tiffslide
 from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
+from nucleate.pathology.stain import tissue_mask
 
 _BLOCK = 2048  # px of a pyramid level that are held at a time for an overview
+_OVERVIEW = 2048  # px of the picture that tissue is looked for in
+_LEAST_TISSUE = 0.002  # of a window
 _METADATA = ("tiffslide.mpp-x", "tiffslide.mpp-y")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of the slide, and its place in a grid."""
+
+    row: int
+    column: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def tissue_windows(slide: Slide, side: int) -> list[Window]:
+    """Squares of `side` px that cover the slide, cut at its border, row by row, without those that show no tissue.
+
+    Raises:
+        InvalidImage: none shows any.
+    """
+    tissue = tissue_mask(slide.overview(_OVERVIEW)).astype(np.float32)
+    down = max(slide.width, slide.height) / max(tissue.shape)
+    found = []
+    for row, y in enumerate(range(0, slide.height, side)):
+        for column, x in enumerate(range(0, slide.width, side)):
+            width, height = min(side, slide.width - x), min(side, slide.height - y)
+            part = tissue[int(y / down) : int((y + height) / down) + 1, int(x / down) : int((x + width) / down) + 1]
+            if part.size and part.mean() >= _LEAST_TISSUE:
+                found.append(Window(row, column, x, y, width, height))
+    if not found:
+        raise InvalidImage(f"{slide.name} has no stained tissue: give an H&E slide")
+    return found
 
 
 class Slide:

@@ -1,77 +1,80 @@
-"""Reinhard and ColorNormNet: statistics, background, odd images, determinism."""
+"""The classical methods: what they take over, what they leave alone, and odd images of every kind."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.colornorm.tissue import tissue
 
-from nucleate.colornorm.apply import add_offsets, predict_offsets
+from nucleate.colornorm import macenko, vahadane
 from nucleate.colornorm.background import darkest_channel, examine
-from nucleate.colornorm.network import build_network
-from nucleate.colornorm.profiles import PROFILES
-from nucleate.colornorm.reinhard import lab_statistics, normalize_reinhard
-from nucleate.colornorm.state import TrainingState
-from nucleate.colornorm.thumbnails import target_patches
-from nucleate.colornorm.training import colour_loss, train
-from nucleate.errors import CorruptBlob
+from nucleate.colornorm.density import by_strips, density_table, mapped
+from nucleate.colornorm.methods import METHODS, ONE_STAIN, Fitted, measure_slide, method_named, normalize
+from nucleate.colornorm.stains import Stains, change_of, ordered
+from nucleate.errors import InvalidImage, InvalidInput
+from nucleate.pathology.stain import HED
 
-TINY = PROFILES["tiny"]
-CPU = torch.device("cpu")
-
-
-def tissue(seed=0, colour=(190, 120, 170), glass=243, side=96):
-    """Textured stain with a strip of glass of the given level on the right."""
-    rng = np.random.default_rng(seed)
-    coarse = cv2.resize(rng.normal(0, 18, (side // 4, side // 4, 3)), (side, side), interpolation=cv2.INTER_CUBIC)
-    rgb = np.asarray(colour) + coarse
-    rgb[:, -side // 3 :] = rng.normal(glass, 1.5, (side, side // 3, 3))
-    return np.clip(rgb, 0, 255).astype(np.uint8)
+ALL = sorted(METHODS)
+STAINED = [name for name in ALL if name != "reinhard"]
+TARGET = tissue(1, haematoxylin=np.array([0.55, 0.76, 0.35]), eosin=np.array([0.15, 0.95, 0.28]), strength=(1.3, 0.8))
 
 
-TARGET = tissue(1, (150, 90, 160))
+def fitted(name):
+    return Fitted.to(method_named(name), TARGET)
 
 
-def test_reinhard_takes_over_the_statistics_of_the_tissue():
-    target = lab_statistics(examine(TARGET))
+@pytest.mark.parametrize("name", ALL)
+def test_the_result_measures_as_the_target_does(name):
+    """Medians of the measurements' differences, in units of how far apart source and target were."""
+    by = fitted(name)
     source = tissue(2)
-    after = lab_statistics(examine(normalize_reinhard(source, examine(source), target)))
-    assert np.abs(after.mean - target.mean).max() < 2
-    assert np.abs(after.deviation - target.deviation).max() < 2
+    before, after = by.method.measure(examine(source).sample), by.method.measure(examine(normalize(by, source).image).sample)
+    assert np.abs(after - by.target).mean() < 0.25 * np.abs(before - by.target).mean()
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_the_target_stays_as_it_is(name):
+    change = normalize(fitted(name), TARGET).image.astype(int) - TARGET
+    assert np.abs(change).mean() < 3.5
+
+
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("glass", [255, 243, 225, 190])
-def test_glass_of_any_brightness_stays_as_it_is(glass):
+def test_glass_of_any_brightness_stays_as_it_is(name, glass):
     source = tissue(3, glass=glass)
-    slide = examine(source)
-    strip = np.s_[:, -30:]
-    for after in (
-        normalize_reinhard(source, slide, lab_statistics(examine(TARGET))),
-        add_offsets(source, slide, np.array([0.2, -0.2, -0.2])),
-    ):
-        assert np.array_equal(after[strip], source[strip])
-        assert not np.array_equal(after[:, :40], source[:, :40])
+    after = normalize(fitted(name), source).image
+    assert np.array_equal(after[:, -40:], source[:, -40:])
+    assert not np.array_equal(after[:, :60], source[:, :60])
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.tuples(*[st.integers(0, 255)] * 3), st.integers(0, 30), st.integers(1, 70), st.integers(1, 70))
-def test_no_image_breaks_it(colour, noise, height, width):
-    rng = np.random.default_rng(0)
-    rgb = np.clip(rng.normal(colour, noise, (height, width, 3)), 0, 255).astype(np.uint8)
-    slide = examine(rgb)
-    assert slide.status in {"", "low_tissue", "grey"}
-    if not slide.status:
-        for after in (
-            normalize_reinhard(rgb, slide, lab_statistics(examine(TARGET))),
-            add_offsets(rgb, slide, predict_offsets(build_network((8, 8), 0.2, True, 0), rgb, slide, 32)),
-        ):
-            assert after.shape == rgb.shape
-            assert after.dtype == np.uint8
+def odd_images():
+    """Flat, noisy, tiny, one-coloured, saturated: anything eight bits can hold."""
+    return st.tuples(
+        st.tuples(*[st.integers(0, 255)] * 3), st.integers(0, 40), st.integers(1, 60), st.integers(1, 60), st.integers(0, 99)
+    ).map(lambda drawn: drawing(*drawn))
 
 
+def drawing(colour, noise, height, width, seed):
+    return np.clip(np.random.default_rng(seed).normal(colour, noise, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=60, deadline=None)
+@given(rgb=odd_images())
+def test_no_image_breaks_it_and_what_cannot_be_normalized_is_passed_through(name, rgb):
+    result = normalize(fitted(name), rgb)
+    assert result.image.shape == rgb.shape
+    assert result.image.dtype == np.uint8
+    assert result.status in {"normalized", "low_tissue", "grey", ONE_STAIN}
+    if result.status != "normalized":
+        assert np.array_equal(result.image, rgb)
+    elif rgb.max() > 30:
+        assert result.image.max() > 0
+
+
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
     ("rgb", "status"),
     [
@@ -79,71 +82,114 @@ def test_no_image_breaks_it(colour, noise, height, width):
         (np.random.default_rng(0).integers(239, 248, (40, 40, 3), dtype=np.uint8), "low_tissue"),
         (np.zeros((40, 40, 3), np.uint8), "grey"),
         (np.full((40, 40, 3), 128, np.uint8), "grey"),
-        (np.tile(np.uint8([230, 150, 190]), (40, 40, 1)), ""),
+        (np.full((1, 1, 3), 255, np.uint8), "low_tissue"),
     ],
-    ids=["white", "noisy white", "black", "grey", "flat pink"],
+    ids=["white", "noisy white", "black", "grey", "one pixel"],
 )
-def test_images_without_stain_are_recognised(rgb, status):
-    assert examine(rgb).status == status
+def test_images_without_stain_are_named(name, rgb, status):
+    result = normalize(fitted(name), rgb)
+    assert result.status == status
+    assert result.image is rgb
 
 
-def test_flat_tissue_is_moved_and_not_stretched():
+@pytest.mark.parametrize("name", STAINED)
+def test_one_stain_alone_is_passed_through(name):
     flat = np.tile(np.uint8([230, 150, 190]), (40, 40, 1))
-    after = normalize_reinhard(flat, examine(flat), lab_statistics(examine(TARGET)))
+    assert normalize(fitted(name), flat).status == ONE_STAIN
+    with pytest.raises(InvalidImage, match=r"the target has no stain to take over .*one stain only"):
+        Fitted.to(METHODS[name], flat)
+
+
+def test_reinhard_moves_a_flat_colour_and_does_not_stretch_it():
+    flat = np.tile(np.uint8([230, 150, 190]), (40, 40, 1))
+    after = normalize(fitted("reinhard"), flat).image
     assert after.std(axis=(0, 1)).max() == 0
-    assert np.abs(after[0, 0].astype(int) - [150, 90, 160]).max() < 15
 
 
-@given(st.lists(st.floats(-0.3, 0.3), min_size=3, max_size=3))
-def test_offsets_are_added_to_tissue_within_half_a_level(offsets):
-    dark = np.full((4, 4, 3), 120, np.uint8)
-    after = add_offsets(dark, examine(tissue()), np.array(offsets))
-    assert np.abs(after[0, 0] - (120 + 255 * np.array(offsets))).max() <= 0.5 + 1e-9
+@pytest.mark.parametrize("module", [macenko, vahadane])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), strength=st.floats(0.6, 1.6))
+def test_the_stains_are_found_in_order_with_positive_signs(module, seed, strength):
+    found = module.measure(examine(tissue(seed, strength=(strength, 1.0))).sample)
+    assert found is not None
+    assert found.vectors[0, 0] > found.vectors[1, 0]
+    for ours, true in zip(found.vectors, HED[:2], strict=True):
+        assert np.degrees(np.arccos(ours @ true)) < 16
+    assert (found.vectors @ np.ones(3) > 0).all()
+
+
+@given(st.lists(st.floats(-1, 1), min_size=6, max_size=6).filter(lambda v: min(np.abs(v)) > 0.05))
+def test_neither_order_nor_sign_of_two_vectors_matters(values):
+    first, second = np.reshape(values, (2, 3))
+    for other in (ordered(second, first), ordered(-first, second), ordered(second, -first)):
+        if min(abs(first.sum()), abs(second.sum())) > 1e-9 and abs(abs(first[0]) - abs(second[0])) > 1e-3:
+            assert np.allclose(other, ordered(first, second))
+
+
+def test_the_change_of_stains_is_the_one_of_concentrations():
+    own, other = Stains(HED[:2], np.array([1.0, 2.0])), Stains(ordered(HED[1], HED[2]), np.array([2.0, 1.0]))
+    amounts = np.random.default_rng(0).random((20, 2))
+    expected = (amounts * (other.highest / own.highest)) @ other.vectors
+    assert np.allclose(amounts @ own.vectors @ change_of(own, other).T, expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 0.3))
+def test_sparse_codes_are_the_best_non_negative_ones(seed, sparsity):
+    rng = np.random.default_rng(seed)
+    vectors = ordered(rng.random(3) + 0.05, rng.random(3) + 0.05)
+    density = rng.random((6, 3))
+
+    def cost(codes):
+        return 0.5 * np.square(density[:, None] - codes @ vectors).sum(-1) + sparsity * codes.sum(-1)
+
+    found = vahadane.codes(density, vectors, sparsity)
+    steps = np.linspace(0, 2.5, 60)
+    grid = np.stack(np.meshgrid(steps, steps), -1).reshape(1, -1, 2)
+    assert (found >= 0).all()
+    if vectors[0] @ vectors[1] < 0.995:
+        assert (cost(found[:, None])[:, 0] <= cost(grid).min(1) + 1e-9).all()
+
+
+def test_vahadane_does_not_depend_on_which_pixels_it_sees():
+    pixels = tissue(4, 256)[:, :160].reshape(-1, 3)
+    results = []
+    for seed in range(10):
+        sample = np.random.default_rng(seed).permutation(pixels)[:15_000]
+        by = Fitted.to(METHODS["vahadane"], TARGET)
+        own = by.method.measure(sample)
+        results.append(by.apply(tissue(4, 256), examine(tissue(4, 256)), own).astype(int))
+    assert max(np.abs(result - results[0]).mean() for result in results[1:]) < 1
+
+
+def test_the_matrix_acts_on_densities_and_identity_changes_nothing():
+    rgb = tissue(5)
+    table = density_table(240.0, 1.0)
+    same = mapped(rgb, np.eye(3), table, 240.0)
+    assert np.abs(same.astype(int) - rgb).max() <= 1
+    twice = mapped(rgb, 2 * np.eye(3), table, 240.0)
+    expected = np.minimum(240.0 * np.exp(-2 * table[rgb]), 255)
+    dark = rgb.min(axis=2) < 240
+    assert np.abs(twice.astype(float) - expected)[dark].max() <= 0.51
+
+
+def test_strips_cover_any_size():
+    rgb = np.random.default_rng(0).integers(0, 256, (301, 997, 3), dtype=np.uint8)
+    assert np.array_equal(by_strips(rgb, lambda strip: 255 - strip), 255 - rgb)
+
+
+def test_a_slide_is_measured_in_the_median_of_its_tissue():
+    by = fitted("macenko")
+    tiles = [tissue(seed) for seed in range(3)] + [np.full((64, 64, 3), 250, np.uint8)]
+    each = np.stack([by.method.measure(examine(tile).sample) for tile in tiles[:3]])
+    assert np.allclose(measure_slide(by, tiles), np.median(each, axis=0))
+    assert measure_slide(by, tiles[3:]) is None
+
+
+def test_unknown_methods_are_named():
+    with pytest.raises(InvalidInput, match="unknown method 'x': choose one of reinhard, macenko, vahadane, khan"):
+        method_named("x")
 
 
 def test_darkest_channel():
     assert darkest_channel(np.uint8([[[9, 4, 7]]]))[0, 0] == 4
-
-
-def test_the_loss_is_l1_plus_lambda_l2_over_tissue():
-    predicted, wanted = torch.tensor([[0.1, 0.0, -0.2]]), torch.tensor([[0.0, 0.0, 0.0]])
-    loss = colour_loss(predicted, wanted, torch.ones(1, 1, 4, 4), weight_l2=2.0)
-    assert loss.item() == pytest.approx(0.3 / 3 + 2 * (0.01 + 0.04) / 3)
-
-
-class TestTraining:
-    patches = target_patches(TARGET, examine(TARGET), TINY.patches, TINY.thumbnail, np.random.default_rng(0))
-
-    def run(self, state, on_checkpoint=lambda data: None, stop_at=None, profile=TINY):
-        def on_step(step, losses):
-            if step == stop_at:
-                raise InterruptedError
-
-        return train(self.patches, profile, state, 5, on_step=on_step, on_checkpoint=on_checkpoint)
-
-    @pytest.mark.parametrize("green", [False, True])
-    def test_it_learns_the_offsets_and_leaves_green_unless_freed(self, green):
-        from dataclasses import replace
-
-        state = TrainingState(TINY, green, 0, CPU)
-        metrics = self.run(state, profile=replace(TINY, steps=150, batch=8))
-        assert metrics["offset_mae"] < 0.03  # of offsets whose mean size is .1
-        slide = examine(TARGET)
-        found = predict_offsets(state.network, add_offsets(TARGET, slide, np.array([0.1, 0.0, -0.1])), slide, TINY.thumbnail)
-        assert np.abs(found - [-0.1, 0, 0.1]).max() < 0.05
-        assert (found[1] == 0) is np.bool_(not green)
-
-    def test_a_killed_training_resumes_to_the_same_bits(self):
-        whole, kept = TrainingState(TINY, False, 5, CPU), []
-        metrics = self.run(whole)
-        with pytest.raises(InterruptedError):
-            self.run(TrainingState(TINY, False, 5, CPU), kept.append, stop_at=7)
-        resumed = TrainingState(TINY, False, 5, CPU)
-        resumed.restore(kept[-1])
-        assert resumed.step == 6
-        assert self.run(resumed) == metrics
-        assert resumed.to_bytes() == whole.to_bytes()
-
-    def test_foreign_checkpoints_are_refused(self):
-        with pytest.raises(CorruptBlob):
-            TrainingState(TINY, False, 0, CPU).restore(TrainingState(PROFILES["cpu"], False, 0, CPU).to_bytes())

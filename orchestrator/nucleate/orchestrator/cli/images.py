@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nucleate.orchestrator.cli.options import Images, Out, Profile, Seed
+from nucleate.orchestrator.cli.options import METHODS, Images, Out, Profile, Seed
 
 if TYPE_CHECKING:
     from nucleate.orchestrator.cli.session import Session
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(synthesize)
     app.command()(normalize)
+    app.command()(normalize_methods)
 
 
 def synthesize(
@@ -76,67 +77,27 @@ def synthesize(
 def normalize(
     images: Images,
     *,
-    target: Annotated[Path, typer.Option(metavar="IMG", help="The image whose colours the others take on.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="reinhard or colornormnet.")] = "reinhard",
-    model: Annotated[str, typer.Option(metavar="REF", help="A trained ColorNormNet; default: train one on IMG.")] = "",
+    target: Annotated[Path | None, typer.Option(metavar="IMG", help="The image whose colours the others take on.")] = None,
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}; see `nucleate normalize-methods`.")] = "reinhard",
+    model: Annotated[str, typer.Option(metavar="REF", help="In place of a target: what --save-model has kept.")] = "",
+    mode: Annotated[str, typer.Option(help="Of colornormnet: offset, pixel or density.")] = "offset",
+    save_model: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what was fitted or trained.")] = None,
+    slides: Annotated[bool, typer.Option("--slides", help="The TIFFs are whole slides, as .svs, .ndpi and .scn are.")] = False,
     profile: Profile = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """Give images the colours of a target image."""
-    from nucleate.client.intake import images_in
-    from nucleate.client.models import check_model
-    from nucleate.client.output import output_folder, safe_name
-    from nucleate.client.upload import upload_images
-    from nucleate.errors import InvalidInput
-    from nucleate.orchestrator.cli.console import tell
-    from nucleate.orchestrator.cli.progress import progress_display
-    from nucleate.orchestrator.cli.session import any_services, new_job_id
-    from nucleate.orchestrator.profiles import profile_named
-    from nucleate.v1 import colornorm_pb2 as pb
+    """Give images or whole slides the colours of a target image."""
+    from nucleate.orchestrator.cli.normalizing import Wish, normalize_all
 
-    methods = {
-        "reinhard": pb.NormalizationMethod.NORMALIZATION_METHOD_REINHARD,
-        "colornormnet": pb.NormalizationMethod.NORMALIZATION_METHOD_COLORNORMNET,
-    }
-    if method not in methods:
-        raise InvalidInput(f"unknown method '{method}': choose one of {', '.join(methods)}")
-    profile_named(profile)
-    if model:
-        check_model(model, "colornorm")
-    files, target_files = images_in(images), images_in(target, "--target")
-    if len(target_files) != 1:
-        raise InvalidInput(f"--target {target} holds {len(target_files)} images: give one image")
-    with output_folder(out) as staging, progress_display() as display, any_services(["colornorm"], display) as session:
-        remote = session.remote("colornorm")
-        (target_image,) = upload_images(session.blobs, target_files)
-        request = pb.NormalizeRequest(
-            job_id=new_job_id("normalize"),
-            images=upload_images(session.blobs, files),
-            method=methods[method],
-            target=target_image,
-        )
-        if method == "colornormnet":
-            request.model.CopyFrom(_colornormnet(session, model, target_image, profile, seed))
-        for each in remote.follow(remote.stub.Normalize, request, display.update).images:
-            write_blob(session, each.image.data, staging / safe_name(each.image.id))
-            if each.status != "normalized":
-                tell(f"{each.image.id}: passed through unchanged ({each.status})")
-    print(out.absolute())
+    normalize_all(images, out, Wish(method, mode, target, model, save_model, profile, seed), all_tiffs=slides)
 
 
-def _colornormnet(session: Session, reference: str, target: common_pb2.Image, profile: str, seed: int) -> common_pb2.Model:
-    """Load the model that was named, or train one on the target."""
-    from nucleate.client.models import load_model
-    from nucleate.orchestrator.cli.session import new_job_id
-    from nucleate.v1 import colornorm_pb2 as pb
+def normalize_methods() -> None:
+    """List the methods of `normalize` with what each costs."""
+    from nucleate.orchestrator.cli.normalizing import list_methods
 
-    if reference:
-        return load_model(reference, session.blobs, "colornorm")
-    remote = session.remote("colornorm")
-    request = pb.ColorNormServiceTrainRequest(job_id=new_job_id("colornorm"), target=target, profile=profile, seed=seed)
-    model: common_pb2.Model = remote.follow(remote.stub.Train, request, session.display.update).model
-    return model
+    list_methods()
 
 
 def write_blob(session: Session, blob: common_pb2.Blob, stem: Path) -> Path:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nucleate.client.intake import Pair, SourceFile, images_in, masks_in, paired
+from nucleate.client.intake import Pair, SourceFile, images_in, masks_in, one_image, paired
 from nucleate.errors import InvalidImage, InvalidInput
+from nucleate.orchestrator.cli.options import METHODS
 from nucleate.orchestrator.profiles import profile_named
 
 #: Pixels; the services take no smaller image.
@@ -30,9 +31,12 @@ class Intent:
     name: str = ""
     out: Path | None = None
     no_annotation: bool = False
+    normalize_to: Path | None = None
+    normalization: str = ""
     pool: tuple[SourceFile, ...] = ()
     evaluation: tuple[Pair, ...] = ()
     oracle: tuple[Pair, ...] = ()
+    target: SourceFile | None = None
 
     def checked(self) -> Intent:
         """Read and pair all files; give the run a name and a results folder.
@@ -47,6 +51,10 @@ class Intent:
             raise InvalidInput("--robot-masks and --no-annotation exclude each other: drop one")
         if self.name and not _NAME.fullmatch(self.name):
             raise InvalidInput(f"--name '{self.name}': use up to 64 letters, digits, '.', '_' and '-'")
+        if self.normalization and (self.normalize_to is None or self.normalization not in METHODS):
+            raise InvalidInput(
+                f"--normalization {self.normalization}: choose one of {', '.join(METHODS)}, and give --normalize-to IMG"
+            )
         pool = _large_enough(images_in(self.images))
         evaluation: tuple[Pair, ...] = ()
         oracle: tuple[Pair, ...] = ()
@@ -57,7 +65,8 @@ class Intent:
             oracle = tuple(paired(pool, masks_in(self.robot_masks, "--robot-masks"), self.robot_masks))
         name = self.name or _named_after(self.images)
         out = (self.out or Path("out") / name).absolute()
-        return replace(self, name=name, out=out, pool=tuple(pool), evaluation=evaluation, oracle=oracle)
+        target = one_image(self.normalize_to, "--normalize-to") if self.normalize_to else None
+        return replace(self, name=name, out=out, pool=tuple(pool), evaluation=evaluation, oracle=oracle, target=target)
 
 
 def describe(intent: Intent) -> list[str]:
@@ -70,6 +79,7 @@ def describe(intent: Intent) -> list[str]:
         f"annotator   {'none' if intent.no_annotation else robot}",
         f"cycles      {intent.cycles}",
         f"profile     {intent.profile}, seed {intent.seed}",
+        *([f"colours     {intent.normalization or 'as the profile says'}, to {intent.normalize_to}"] if intent.target else []),
         f"results     {intent.out}",
     ]
 

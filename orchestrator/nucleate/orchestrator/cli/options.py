@@ -17,6 +17,11 @@ EvalMasks = Annotated[Path | None, typer.Option(metavar="DIR", help="Their insta
 RobotMasks = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Masks of IMAGES that a robot annotator clicks by, in place of a person.")
 ]
+NormalizeTo = Annotated[
+    Path | None, typer.Option(metavar="IMG", help="Bring all images to the colours of this one first; off by default.")
+]
+METHODS = ("reinhard", "macenko", "vahadane", "khan", "colornormnet")
+Normalization = Annotated[str, typer.Option(metavar="METHOD", help=f"How: {', '.join(METHODS)}; default: the profile's.")]
 Cycles = Annotated[int, typer.Option(min=1, max=50, help="Number of cycles.")]
 
 

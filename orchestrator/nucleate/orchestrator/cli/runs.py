@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from nucleate.orchestrator.cli.options import Cycles, EvalImages, EvalMasks, Images, Json, Out, Profile, RobotMasks, Seed
+from nucleate.orchestrator.cli.options import (
+    Cycles,
+    EvalImages,
+    EvalMasks,
+    Images,
+    Json,
+    Normalization,
+    NormalizeTo,
+    Out,
+    Profile,
+    RobotMasks,
+    Seed,
+)
 
 run = typer.Typer(help="Runs: start, watch, list, show, cancel, resume.", no_args_is_help=True)
 
@@ -33,6 +45,8 @@ def start(
     seed: Seed = 0,
     name: Annotated[str, typer.Option(metavar="RUN", help="The run's name; default from folder and time.")] = "",
     out: OutOption = None,
+    normalize_to: NormalizeTo = None,
+    normalization: Normalization = "",
     no_annotation: Annotated[bool, typer.Option("--no-annotation", help="Ask nobody for masks.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the input and say what would run.")] = False,
     watch: Annotated[bool, typer.Option("--watch/--detach", help="Follow the run, or leave it to itself.")] = True,
@@ -52,6 +66,8 @@ def start(
         name=name,
         out=out,
         no_annotation=no_annotation,
+        normalize_to=normalize_to,
+        normalization=normalization,
     ).checked()
     if dry_run:
         print("\n".join(describe(intent)))

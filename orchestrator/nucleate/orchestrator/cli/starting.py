@@ -49,4 +49,6 @@ def _plan(intent: Intent, session: Session, display: Display) -> orchestrator_pb
         seed=intent.seed,
         no_annotation=intent.no_annotation,
         images_name=str(intent.images),
+        normalization_target=upload_images(session.blobs, [intent.target])[0] if intent.target else None,
+        normalization=intent.normalization,
     )
