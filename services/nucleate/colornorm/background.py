@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleate.colornorm.density import for_strips
 from nucleate.pathology.stain import TISSUE_OD, rgb_to_od, tissue_mask
 
 MIN_TISSUE = 0.02  # of the pixels
-SAMPLED_SIDE = 300  # statistics are taken from every k-th pixel of larger images
+SAMPLED_SIDE = 200  # statistics are taken from every k-th pixel of larger images
 GLASS_LEVEL = 245.0  # of a slide whose background is not in the image
 DIMMEST_GLASS = 150
 MIN_GLASS = 0.005  # of the pixels, to believe that the background is in the image
@@ -44,6 +45,20 @@ def examine(rgb_HW3: NDArray[np.uint8]) -> Examined:
         absorbing = float((rgb_to_od(sampled_hw3).mean(axis=2) > TISSUE_OD).mean())
         status = "grey" if absorbing >= MIN_TISSUE else "low_tissue"
     return Examined(status, sampled_hw3[stained_hw], _weights(_glass_level(sampled_hw3, stained_hw)))
+
+
+def keep_glass(rgb_HW3: NDArray[np.uint8], moved_HW3: NDArray[np.uint8], examined: Examined) -> None:
+    """Bring back in `moved_HW3`, in place, what is no tissue in the image it comes from, by the tissue weight of each pixel."""
+    weights = examined.weight_of_level
+    brightest = int(np.argmax(weights < 1)) if (weights < 1).any() else 256  # weights fall with the level
+
+    def one(rows: slice) -> None:
+        darkest_HW = darkest_channel(rgb_HW3[rows])
+        if int(darkest_HW.max()) >= brightest:
+            weight_HW = cv2.LUT(darkest_HW, weights)
+            moved_HW3[rows] = cv2.blendLinear(moved_HW3[rows], rgb_HW3[rows], weight_HW, 1.0 - weight_HW)
+
+    for_strips(rgb_HW3.shape, one)
 
 
 def darkest_channel(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from nucleate.colornorm import macenko
-from nucleate.colornorm.background import darkest_channel
 from nucleate.colornorm.density import by_strips, density_table
 from nucleate.colornorm.stains import Stains
 
@@ -70,9 +69,7 @@ def apply(rgb_HW3: NDArray[np.uint8], source: Spread, target: Spread) -> NDArray
         places = np.asarray(cv2.transform(cv2.LUT(strip_HW3, table), unmix))
         bins = np.clip(np.rint(places, out=places), 0, _BINS - 1, out=places).astype(np.intp)
         mapped = np.stack([curves[0].take(bins[..., 0]), curves[1].take(bins[..., 1])], axis=-1)
-        moved = cv2.convertScaleAbs(cv2.exp(cv2.transform(mapped, -remix)), alpha=macenko.WHITE)
-        cv2.copyTo(strip_HW3, (darkest_channel(strip_HW3) >= macenko.WHITE).view(np.uint8), moved)
-        return np.asarray(moved, np.uint8)
+        return np.asarray(cv2.convertScaleAbs(cv2.exp(cv2.transform(mapped, -remix)), alpha=macenko.WHITE), np.uint8)
 
     return by_strips(rgb_HW3, change)
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.colornorm import khan, macenko, reinhard, vahadane
-from nucleate.colornorm.background import Examined, darkest_channel, examine
+from nucleate.colornorm.background import Examined, examine, keep_glass
 from nucleate.colornorm.khan import Spread
 from nucleate.colornorm.reinhard import LabStatistics
 from nucleate.colornorm.stains import Stains
@@ -120,8 +119,8 @@ class Fitted:
     def apply(self, rgb_HW3: NDArray[np.uint8], examined: Examined, measured: NDArray[np.float64]) -> NDArray[np.uint8]:
         """See `Normalizer`; glass keeps its colour."""
         moved = self.method.apply(rgb_HW3, measured, self.target)
-        weight_HW = cv2.LUT(darkest_channel(rgb_HW3), examined.weight_of_level)
-        return np.asarray(cv2.blendLinear(moved, rgb_HW3, weight_HW, 1.0 - weight_HW), np.uint8)
+        keep_glass(rgb_HW3, moved, examined)
+        return moved
 
 
 @dataclass(frozen=True, eq=False)

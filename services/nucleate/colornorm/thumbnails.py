@@ -10,14 +10,17 @@ from torch import Tensor
 
 from nucleate.colornorm.background import Examined, darkest_channel
 
+_PER_PIXEL = 4  # samples along each side of a thumbnail's pixel are enough
 SMALLEST_PATCH = 0.4  # of the shorter side of the target
 
 
 def thumbnail(rgb_HW3: NDArray[np.uint8], slide: Examined, side: int) -> tuple[Tensor, Tensor]:
     """Area means of an HW3 uint8 RGB image: colours 13hw on [0, 1] and tissue weights 11hw on [0, 1], h = w = side."""
-    small_hw3 = cv2.resize(rgb_HW3, (side, side), interpolation=cv2.INTER_AREA)
+    step = max(1, min(rgb_HW3.shape[:2]) // (_PER_PIXEL * side))
+    sampled_HW3 = np.ascontiguousarray(rgb_HW3[::step, ::step])
+    small_hw3 = cv2.resize(sampled_HW3, (side, side), interpolation=cv2.INTER_AREA)
     level_weights = np.rint(255 * slide.weight_of_level).astype(np.uint8)
-    weight_hw = cv2.resize(cv2.LUT(darkest_channel(rgb_HW3), level_weights), (side, side), interpolation=cv2.INTER_AREA)
+    weight_hw = cv2.resize(cv2.LUT(darkest_channel(sampled_HW3), level_weights), (side, side), interpolation=cv2.INTER_AREA)
     rgb_13hw = torch.from_numpy(np.ascontiguousarray(small_hw3.transpose(2, 0, 1)))[None].float() / 255
     return rgb_13hw, torch.from_numpy(np.ascontiguousarray(weight_hw))[None, None].float() / 255
 
