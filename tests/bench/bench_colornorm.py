@@ -25,8 +25,8 @@ from tests.paths import MONUSEG
 from nucleate.colornorm import macenko
 from nucleate.colornorm.background import examine
 from nucleate.colornorm.changes import add_offsets
-from nucleate.colornorm.colornormnet import TrainedNet, on_device
 from nucleate.colornorm.methods import METHODS, Fitted, normalize
+from nucleate.colornorm.model_file import pack, unpack
 from nucleate.colornorm.network import MODES, Shape
 from nucleate.colornorm.profiles import PROFILES
 from nucleate.colornorm.state import TrainingState
@@ -52,8 +52,8 @@ def trained(target, mode, green=True, profile="cpu"):
     sizes = PROFILES[profile]
     patches = target_patches(target, examine(target), sizes.patches, sizes.thumbnail, np.random.default_rng(SEED))
     state = TrainingState(sizes, Shape(sizes.widths, mode, green), SEED, torch.device("cpu"))
-    train(patches, sizes, state, SEED, on_step=lambda *_: None, on_checkpoint=lambda _: None)
-    return TrainedNet(on_device(state.network.eval()), sizes.thumbnail, mode)
+    metrics = train(patches, sizes, state, SEED, on_step=lambda *_: None, on_checkpoint=lambda _: None)
+    return unpack(pack(state.network, sizes, dataset_digest="", metrics=metrics), torch.device("cpu"))
 
 
 def times(image, target, nets):

@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nucleate.colornorm.colornormnet import TrainedNet, on_device
+from nucleate.colornorm.colornormnet import Predictor, TrainedNet, on_device
 from nucleate.colornorm.methods import METHODS, Fitted, Normalizer
 from nucleate.colornorm.network import MODES, ColorNormNet, Shape, build_network
 from nucleate.colornorm.profiles import Profile
 from nucleate.errors import InvalidModel
 from nucleate.learning.model_file import ModelBytes, ModelFormat, pack_weights
-from nucleate.learning.onnx_program import export
+from nucleate.learning.onnx_program import OnnxProgram, export
 
 KIND = "colornorm"
 _NET, _FITTED = ModelFormat(KIND, "colornormnet/2"), ModelFormat(KIND, "fitted/1")
 WEIGHTS_FILE, ONNX_FILE, TARGET_FILE = "model.safetensors", "model.onnx", "target.json"
 MAX_LAYERS = 6
 MAX_WIDTH = 512
+_PARITY = 1e-4
 _FAR = 1e4  # no measurement is this large
 
 
@@ -79,7 +80,30 @@ def unpack(model: ModelBytes, device: torch.device) -> Normalizer:
     if b'"fitted/1"' in model.card:
         return _fitted(_FITTED.read_card(model.card).get("config"), model.files.get(TARGET_FILE, b""))
     network, config = unpack_network(model)
-    return TrainedNet(on_device(network.to(device)), config.thumbnail, config.shape.mode)
+    if device.type == "cpu" and ONNX_FILE in model.files:
+        predict = _program(model.files[ONNX_FILE], network, config.thumbnail)
+    else:
+        predict = on_device(network.to(device))
+    return TrainedNet(predict, config.thumbnail, config.shape.mode)
+
+
+def _program(data: bytes, network: ColorNormNet, side: int) -> Predictor:
+    """model.onnx, checked against the weights on a fixed pattern; one thread, as so small a network wants."""
+    program = OnnxProgram(data, ONNX_FILE, ["rgb", "weight"], "changes", threads=1)
+    rgb, weight = torch.rand(1, 4, side, side, generator=torch.Generator().manual_seed(0)).split([3, 1], dim=1)
+    with torch.inference_mode():
+        expected = network(rgb, weight)
+
+    def predict(rgb_13hw: Tensor, weight_11hw: Tensor) -> Tensor:
+        return program.run({"rgb": rgb_13hw, "weight": weight_11hw}, *expected.shape[2:])
+
+    try:
+        found = predict(rgb, weight)
+    except Exception as error:  # wrong shapes inside the graph show only when it runs
+        raise InvalidModel(f"{ONNX_FILE} does not run: train the model again") from error
+    if not (found - expected).abs().max() <= _PARITY:
+        raise InvalidModel(f"{ONNX_FILE} does not belong to the weights: train the model again")
+    return predict
 
 
 def unpack_network(model: ModelBytes) -> tuple[ColorNormNet, Config]:

@@ -152,3 +152,11 @@ def test_cards_out_of_range_are_refused(change):
     card["config"] |= change
     with pytest.raises(InvalidModel, match="damaged or out of range"):
         model_file.unpack(replace(model, card=json.dumps(card).encode()), CPU)
+
+
+def test_a_program_of_other_weights_is_refused():
+    ours, other = (model_file.pack(build_network(Shape((8, 8)), seed), TINY, dataset_digest="d", metrics={}) for seed in (0, 1))
+    mixed = replace(ours, files={**ours.files, model_file.ONNX_FILE: other.files[model_file.ONNX_FILE]})
+    with pytest.raises(InvalidModel, match="does not belong"):
+        model_file.unpack(mixed, CPU)
+    assert normalize(model_file.unpack(ours, CPU), tissue(2)).status == "normalized"
