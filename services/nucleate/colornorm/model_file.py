@@ -90,7 +90,8 @@ def unpack(model: ModelBytes, device: torch.device) -> Normalizer:
 def _program(data: bytes, network: ColorNormNet, side: int) -> Predictor:
     """model.onnx, checked against the weights on a fixed pattern; one thread, as so small a network wants."""
     program = OnnxProgram(data, ONNX_FILE, ["rgb", "weight"], "changes", threads=1)
-    rgb, weight = torch.rand(1, 4, side, side, generator=torch.Generator().manual_seed(0)).split([3, 1], dim=1)
+    pattern = torch.rand(1, 4, side, side, generator=torch.Generator().manual_seed(0))
+    rgb, weight = pattern[:, :3], pattern[:, 3:]
     with torch.inference_mode():
         expected = network(rgb, weight)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nucleate.colornorm.background import Examined, darkest_channel
 
-_PER_PIXEL = 4  # samples along each side of a thumbnail's pixel are enough
+_PER_PIXEL = 2  # samples along each side of a thumbnail's pixel are enough
 SMALLEST_PATCH = 0.4  # of the shorter side of the target
 
 
