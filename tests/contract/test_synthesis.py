@@ -152,3 +152,40 @@ def test_an_interrupted_job_goes_on_from_its_checkpoint(bench: Bench, tmp_path: 
     second.close()
     assert all(event.progress.step == 0 or event.progress.step > 16 for event in events[:-1])
     assert events[-1].result == bench.events("undisturbed", count=40, seed=1, size=64)[-1].result
+
+
+def test_realism_is_measured_by_source(bench: Bench) -> None:
+    sources = [bench.image(f"real-{seed}", encode_png(draw_tissue(seed, 160)[0])) for seed in range(3)]
+    dark = [
+        pb.SourcedImage(image=bench.image(f"dark-{seed}", encode_png(draw_tissue(seed, 160)[0] // 2)), source=f"real-{seed}")
+        for seed in range(3)
+    ]
+    request = pb.MeasureRealismRequest(job_id="realism", real=sources, synthetic=dark, crops=6)
+    *progress, last = follow(bench.stub.MeasureRealism, request, timeout=60)
+    assert (progress[-1].progress.step, progress[-1].progress.total) == (6, 6)
+    figures = json.loads(bench.blobs.get(last.result.figures))
+    assert figures["auc"] > 0.95
+    assert figures["images"] == {"real": 3, "synthetic": 3}
+    assert decode_image(bench.blobs.get(last.result.sheet), "sheet").shape == (2 * 160 + 12, 3 * 160 + 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"real": []}, errors.EmptyInput, "no real images"),
+        ({"synthetic": []}, errors.EmptyInput, "no synthetic images"),
+        ({"crops": 4000}, errors.TooLarge, "4000 crops an image are over 400"),
+    ],
+)
+def test_realism_refuses_what_it_cannot_compare(
+    bench: Bench, changes: dict[str, Any], error: type[errors.NucleateError], message: str
+) -> None:
+    both = {"real": bench.images, "synthetic": [pb.SourcedImage(image=i, source=i.id) for i in bench.images]}
+    with pytest.raises(error, match=message):
+        list(
+            follow(
+                bench.stub.MeasureRealism,
+                pb.MeasureRealismRequest(job_id=f"refused-{next(iter(changes))}", **(both | changes)),
+                timeout=60,
+            )
+        )

@@ -10,12 +10,14 @@ import grpc
 
 from nucleate.errors import EmptyInput, InvalidInput, TooLarge
 from nucleate.pathology.codec import decode_image, encode_instances, encode_png
+from nucleate.pathology.drawing import mosaic
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
 from nucleate.synthesis.batch import Batch, ReferenceCache, Source
 from nucleate.synthesis.generate import Synthetic
 from nucleate.synthesis.profiles import profile_named
+from nucleate.synthesis.realism.assess import Picture, assess
 from nucleate.synthesis.settings import SynthesisSettings
 from nucleate.v1 import common_pb2, synthesis_pb2_grpc
 from nucleate.v1 import synthesis_pb2 as pb
@@ -23,6 +25,9 @@ from nucleate.v1 import synthesis_pb2 as pb
 #: The result is one message of at most 4 MiB, and names every sample.
 MAX_COUNT = 5000
 _CHECKPOINT_EVERY = 16
+DEFAULT_CROPS, MAX_CROPS = 24, 400
+#: Pictures in each row of a contact sheet, and the pixels shown of each.
+SHEET_PICTURES, SHEET_SIDE = 6, 256
 
 
 class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
@@ -44,6 +49,38 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         """Draw `request.count` images with their instance maps."""
         batch = self._batch(request)
         return self._jobs.stream(request, pb.SynthesizeResponse, lambda job: _synthesize(batch, self._blobs, job))
+
+    def MeasureRealism(
+        self,
+        request: pb.MeasureRealismRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.MeasureRealismResponse]:
+        """Compare `request.synthetic` with `request.real`."""
+        if request.crops > MAX_CROPS:
+            raise TooLarge(f"{request.crops} crops an image are over {MAX_CROPS}: ask for fewer")
+        return self._jobs.stream(request, pb.MeasureRealismResponse, lambda job: self._realism(request, job))
+
+    def _realism(self, request: pb.MeasureRealismRequest, job: Job) -> pb.MeasureRealismResult:
+        real = [self._picture(image, image.id) for image in request.real]
+        synthetic = [self._picture(each.image, each.source) for each in request.synthetic]
+        total = len(real) + len(synthetic)
+        figures = assess(
+            real,
+            synthetic,
+            request.crops or DEFAULT_CROPS,
+            request.seed,
+            lambda done: job.progress(done, total, "measuring images"),
+        )
+        sheet = mosaic(
+            [[picture.rgb[:SHEET_SIDE, :SHEET_SIDE] for picture in side[:SHEET_PICTURES]] for side in (real, synthetic)]
+        )
+        return pb.MeasureRealismResult(
+            figures=self._blobs.put(json.dumps(figures, sort_keys=True).encode(), "application/json"),
+            sheet=self._blobs.put(encode_png(sheet), "image/png"),
+        )
+
+    def _picture(self, image: common_pb2.Image, source: str) -> Picture:
+        return Picture(decode_image(self._blobs.get(image.data), f"image '{image.id}'"), source)
 
     def _batch(self, request: pb.SynthesizeRequest) -> Batch:
         if not request.images:

@@ -105,3 +105,17 @@ def test_measurements_that_cannot_be_compared_are_refused(tmp_path):
             read_rows(tmp_path / "bad")
     with pytest.raises(InvalidInput, match="`bench clicks --out`"):
         read_rows(tmp_path / "none")
+
+
+def test_sources_of_synthetic_images_come_from_their_record(tmp_path: Path) -> None:
+    from nucleate.orchestrator.cli.realism import sources_of
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    assert sources_of(folder) == {}
+    record = {"images": [{"id": "synthetic-00000", "reference": {"name": "image 'slide-2'"}}]}
+    (tmp_path / "statistics.json").write_text(json.dumps(record))
+    assert sources_of(folder) == {"synthetic-00000": "slide-2"}
+    (tmp_path / "statistics.json").write_text("[]")
+    with pytest.raises(InvalidInput, match=r"statistics.json is not what `nucleate synthesize` wrote"):
+        sources_of(folder)

@@ -1,4 +1,4 @@
-"""bench clicks | compare: measurements on labelled images."""
+"""bench clicks | realism | compare: measurements on images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from nucleate.orchestrator.cli.options import Json, Seed
 
-bench = typer.Typer(help="Measurements on labelled images, which only score.", no_args_is_help=True)
+bench = typer.Typer(help="Measurements; labelled images only score.", no_args_is_help=True)
 
 METHODS = ("default", "none", "f-brs-a", "f-brs-b", "f-brs-c", "brs", "rgb-brs", "gauss-newton")
 Rows = Annotated[Path, typer.Argument(help="rows.jsonl of `bench clicks --out`.")]
@@ -67,6 +67,25 @@ def clicks(
         proposals=proposals,
     )
     measure(setting, out, as_json=as_json)
+
+
+@bench.command()
+def realism(
+    *,
+    real: Annotated[Path, typer.Option(metavar="DIR", help="Folder of real images.")],
+    synthetic: Annotated[Path, typer.Option(metavar="DIR", help="Folder of synthetic images, as `synthesize` wrote it.")],
+    crops: Annotated[int, typer.Option(min=0, max=400, help="Crops of 128 px per real image; 0 = 24.")] = 0,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for figures, contact sheet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell synthetic images from real ones: AUC of a classifier on source images it has not seen, and distances.
+
+    .5 is indistinguishable, 1 is seen at a glance. What was drawn from one real image is held out together with it.
+    """
+    from nucleate.orchestrator.cli.realism import measure_realism
+
+    measure_realism(real, synthetic, out, seed=seed, crops=crops, as_json=as_json)
 
 
 @bench.command()
