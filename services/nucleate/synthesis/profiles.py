@@ -32,8 +32,8 @@ class Profile:
     max_overlap: float = 0.05
     roughness: float = 0.1
     tries: int = 6
-    jitter: float = 1.5
-    scattered: float = 0.15
+    jitter: float = 5.0
+    scattered: float = 0.35
     gain_spread: float = 0.07
     reference_side: int = 2048
 
