@@ -49,6 +49,9 @@ def _architecture(config: object) -> Architecture:
     """The architecture a card describes, each number checked against a bound so that no card can ask for all memory."""
     damaged = InvalidModel("HoVer-Net model: the card's config is damaged; send the model as Train returned it")
     names = {field.name for field in dataclasses.fields(Architecture)}
+    if isinstance(config, dict) and config.get("nr_types") == 0:  # as cards said before models had names for their types
+        config = {**config, "classes": []}
+        del config["nr_types"]
     if not isinstance(config, dict) or {"published", *config} != names or not isinstance(config.get("published", False), bool):
         raise damaged
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
