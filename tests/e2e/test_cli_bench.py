@@ -106,3 +106,29 @@ def test_masks_without_a_nucleus_are_refused(work: Path, model: Path):
     done = bench(work, model)
     assert "no nucleus of at least 16 px" in error_line(done)
     assert done.returncode == 2
+
+
+def test_table_6_1_is_one_command(tmp_path: Path):
+    y, x = np.mgrid[:SIDE, :SIDE]
+    labels = np.zeros((SIDE, SIDE), np.uint16)
+    for number, (row, column) in enumerate([(r, c) for r in (16, 48, 80) for c in (16, 48, 80)], 1):
+        labels[(y - row) ** 2 + (x - column) ** 2 < 64] = number
+    (tmp_path / "masks").mkdir()
+    names = [f"TCGA-AA-000{patient}-01Z-{image}" for patient in range(6) for image in range(1 + (patient == 0))]
+    for seed, name in enumerate(names):
+        draw_tissue(tmp_path / "images" / f"{name}.png", SIDE, seed)
+        Image.fromarray(labels).save(tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "tmp").mkdir()
+    where = "--images", tmp_path / "images", "--masks", tmp_path / "masks"
+    flags = "--arms", "none,macenko,augmentation", "--runs", 2, "--profile", "tiny", "--json"
+    done = nucleate(tmp_path / "home", "bench", "colornorm", *where, *flags, TMPDIR=str(tmp_path / "tmp"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["supervised"] is True
+    assert list(found["arms"]) == ["none", "macenko", "augmentation"]
+    assert all(len(runs) == 2 for runs in found["each"].values())
+    parts = [{name[:12] for name in found["split"][part]} for part in ("train", "val", "test")]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 6
+    assert found["each"]["none"] != found["each"]["augmentation"] or found["arms"]["none"]["pq"]["mean"] == 0
+    wrong = nucleate(tmp_path / "home", "bench", "colornorm", *where, "--arms", "magic", TMPDIR=str(tmp_path / "tmp"))
+    assert (wrong.returncode, "unknown arm 'magic'" in error_line(wrong)) == (2, True)

@@ -45,12 +45,15 @@ def trained(
     profile = profiles.named(request.profile)
     data = training_data(request, blobs)
     arch = dataclasses.replace(profile.arch, classes=data.classes)
+    config = profile.training
+    if request.plain_colours:
+        config = dataclasses.replace(config, augmentation=dataclasses.replace(config.augmentation, colour_share=0.0))
     initial, world = initial_network(request, blobs, arch), world or World()
     result = train(
         data.samples,
         data.unlabelled,
         arch,
-        profile.training,
+        config,
         request.seed,
         watcher,
         initial=initial,

@@ -13,6 +13,7 @@ from nucleate.orchestrator.cli.bench import METHODS
 from nucleate.orchestrator.cli.bench_results import as_figures, show_figures
 from nucleate.orchestrator.cli.benching import _METHODS
 from nucleate.orchestrator.cli.paired import differences, read_rows
+from nucleate.orchestrator.cli.table61 import split_by_patient
 from nucleate.orchestrator.report.clicks import clicks_chart
 from nucleate.v1 import annotator_pb2 as pb
 from nucleate.v1 import common_pb2
@@ -119,3 +120,15 @@ def test_sources_of_synthetic_images_come_from_their_record(tmp_path: Path) -> N
     (tmp_path / "statistics.json").write_text("[]")
     with pytest.raises(InvalidInput, match=r"statistics.json is not what `nucleate synthesize` wrote"):
         sources_of(folder)
+
+
+def test_no_patient_is_in_two_parts_and_shares_hold():
+    ids = [f"TCGA-{i // 2:02d}-{i // 2:04d}-x{i % 2}" for i in range(30)]
+    split = split_by_patient(ids, 3)
+    parts = [split.train, split.val, split.test]
+    assert sorted(name for part in parts for name in part) == ids
+    assert [len(part) for part in parts] == [18, 6, 6]
+    assert not {name[:12] for name in split.train} & {name[:12] for name in (*split.val, *split.test)}
+    assert split == split_by_patient(list(reversed(ids)), 3)
+    with pytest.raises(InvalidInput, match="5 patients"):
+        split_by_patient([str(i) for i in range(5)], 0)

@@ -1,4 +1,4 @@
-"""bench clicks | realism | compare: measurements on images."""
+"""bench clicks | realism | colornorm | compare: measurements on images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nucleate.orchestrator.cli.options import Json, Seed
+from nucleate.orchestrator.cli.options import Json, Profile, Seed
 
 bench = typer.Typer(help="Measurements; labelled images only score.", no_args_is_help=True)
 
@@ -86,6 +86,29 @@ def realism(
     from nucleate.orchestrator.cli.realism import measure_realism
 
     measure_realism(real, synthetic, out, seed=seed, crops=crops, as_json=as_json)
+
+
+@bench.command()
+def colornorm(
+    *,
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of images of at least six patients.")],
+    masks: Annotated[Path, typer.Option(metavar="DIR", help="Their instance masks, which HoVer-Net is TRAINED on here.")],
+    arms: Annotated[str, typer.Option(metavar="NAMES", help="Comma-separated; default: all.")] = "",
+    target: Annotated[str, typer.Option(metavar="ID", help="Training image to normalize to; default: the first one.")] = "",
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Trainings per arm, each of its own seed.")] = 5,
+    profile: Profile = "cpu",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Repeat the report's table 6.1: what colour normalization does to a supervised HoVer-Net on patients it has not seen.
+
+    Images are split by patient (TCGA barcode, else one patient per image) 20:5:5 into training, validation and test. Arms are
+    `none`, every method, all without augmentation of stains, and `augmentation`, which has it in their place.
+    """
+    from nucleate.orchestrator.cli.table61 import Setting, measure
+
+    setting = Setting(images, masks, tuple(filter(None, arms.split(","))), target, runs, profile, seed)
+    measure(setting, as_json=as_json)
 
 
 @bench.command()
