@@ -306,6 +306,33 @@ def test_a_cancelled_task_leaves_the_session_sound(tmp_path: Path, stream: bool)
         asyncio.run(annotate(server.endpoint))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stream_lost_before_the_loop_hears_of_it(tmp_path: Path, stream: bool):
+    servicer = Scripted()
+
+    async def annotate(server: RunningServer) -> None:
+        async with AsyncClient(server.endpoint, stream=stream) as client, client.open(IMAGE) as session:
+            await session.click(5, 5)
+            server.stop()  # the loop stands still meanwhile: the client writes before it has read that the stream ended
+            with serving(tmp_path, servicer, port=server.port):
+                assert (await session.click(6, 5)).area == 25
+                assert (session.sequence, len(servicer.log)) == (3, 2)
+
+    with serving(tmp_path, servicer) as server:
+        asyncio.run(annotate(server))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_session_outlives_its_client(tmp_path: Path, stream: bool):
+    async def annotate(server: RunningServer) -> None:
+        async with AsyncClient(server.endpoint, stream=stream) as client, client.open(IMAGE) as session:
+            await session.click(5, 5)
+            await client.close()
+
+    with serving(tmp_path, Scripted()) as server:
+        asyncio.run(annotate(server))
+
+
 class TestStream:
     def test_one_stream_serves_a_session_until_it_breaks(self, service: Service):
         with service.open() as session:

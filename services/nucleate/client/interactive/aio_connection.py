@@ -111,12 +111,12 @@ class AsyncStream:
 
     async def close(self) -> None:
         """End the stream."""
-        if self._call is not None:
+        if self._call is not None and not self._call.done():
             with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
                 async with asyncio.timeout(_END_S):
                     await self._call.done_writing()
                     await self._call.read()
-            self._drop()
+        self._drop()
 
     def _drop(self) -> None:
         if self._call is not None:
@@ -127,10 +127,21 @@ class AsyncStream:
         if self._call is None or self._call.done():
             self._call = self._connection.interact()
         try:
-            await self._call.write(request)
+            await self._written(request)
             answer = await self._call.read()
         except asyncio.InvalidStateError:  # it ended meanwhile
             raise stream_ended() from None
         if not isinstance(answer, pb.InteractResponse):
             raise stream_ended()
         return answer
+
+    async def _written(self, request: pb.InteractRequest) -> None:
+        try:
+            await self._call.write(request)
+        except grpc.RpcError as error:
+            # gRPC says INTERNAL in place of the stream's own status where it ended before this loop heard of it
+            # (github.com/grpc/grpc/issues/36066). Calls are safe to repeat, and a fault that lasts will be told again.
+            if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.INTERNAL:
+                self._drop()
+                raise stream_ended() from None
+            raise
