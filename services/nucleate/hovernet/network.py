@@ -136,7 +136,8 @@ class DenseUnit(nn.Module):
     def __init__(self, inputs: int, arch: Architecture) -> None:
         super().__init__()
         batch, middle, growth = arch.published, arch.channels(128), arch.channels(32)
-        padding = 0 if arch.published else arch.kernel // 2
+        self.padded = not arch.published
+        padding = arch.kernel // 2 if self.padded else 0
         self.body = nn.Sequential(
             _norm_relu(inputs, batch=batch),
             _conv(inputs, middle),
@@ -146,7 +147,7 @@ class DenseUnit(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:  # noqa: D102 - the class says it
         grown: Tensor = self.body(x_BCHW)
-        return torch.cat([_middle(x_BCHW, grown), grown], dim=1)
+        return torch.cat([x_BCHW if self.padded else _middle(x_BCHW, grown), grown], dim=1)
 
 
 class Encoder(nn.Module):
@@ -183,6 +184,7 @@ class Decoder(nn.Module):
     def __init__(self, arch: Architecture, outputs: int) -> None:
         super().__init__()
         c, k = arch.channels, arch.kernel
+        self.padded = not arch.published
         self.deep = self._stage(c(1024), c(256), arch.dense[0], c(512), arch)
         self.middle = self._stage(c(512), c(128), arch.dense[1], c(256), arch)
         self.shallow = _conv(c(256), c(64), k)  # padded in every form
@@ -203,7 +205,7 @@ class Decoder(nn.Module):
         x = self.deep(_double(bottom) + deep)
         for skip, stage in ((middle, self.middle), (shallow, self.shallow)):
             x = _double(x)
-            x = stage(x + _middle(skip, x))
+            x = stage(x + (skip if self.padded else _middle(skip, x)))
         logits: Tensor = self.head(x)
         return logits
 
@@ -214,7 +216,7 @@ def _double(x_BCHW: Tensor) -> Tensor:
 
 def stacked(maps: Maps) -> Tensor:
     """Nuclear probability, distances and, of a typed network, the probabilities of background and every type; BChw."""
-    planes = [maps.np.softmax(1)[:, 1:], maps.hv]
+    planes = [torch.sigmoid(maps.np[:, 1:] - maps.np[:, :1]), maps.hv]  # softmax of two, at a tenth of its time in ONNX Runtime
     return torch.cat(planes if maps.types is None else [*planes, maps.types.softmax(1)], dim=1)
 
 

@@ -10,7 +10,7 @@ import grpc
 import torch
 
 from nucleate.errors import EmptyInput
-from nucleate.hovernet import distributed, evaluation, profiles, segmentation, slide_transfer, transfer
+from nucleate.hovernet import distributed, evaluation, model_transfer, profiles, segmentation, slide_transfer, transfer
 from nucleate.hovernet.scoring import score_windows
 from nucleate.hovernet.slides import SlideSegmenter
 from nucleate.learning.device import choose_device
@@ -32,6 +32,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         self._blobs = context.blobs.fenced()
         self._jobs = context.jobs
         self._device = torch.device(choose_device(context.settings.device))
+        self._segmenters = model_transfer.Segmenters(self._blobs, self._device)
         self._settings = context.settings
         self._processes = getattr(context.settings, "processes", 1)
 
@@ -76,8 +77,8 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> pb.ExportResponse:
         """Add the ONNX program to a model that has none."""
-        net, _ = transfer.network_and_profile(request.model, self._blobs, torch.device("cpu"))
-        return pb.ExportResponse(model=transfer.exported(request.model, net, self._blobs))
+        net, _ = model_transfer.network_and_profile(request.model, self._blobs, torch.device("cpu"))
+        return pb.ExportResponse(model=model_transfer.exported(request.model, net, self._blobs))
 
     def ScorePatches(
         self,
@@ -95,7 +96,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         return transfer.trained(request, self._blobs, job, self._device)
 
     def _segment(self, request: pb.SegmentRequest, job: Job) -> pb.SegmentResult:
-        segmenter = transfer.segmenter(request, self._blobs, self._device)
+        segmenter = self._segmenters.named(request)
         result = pb.SegmentResult.FromString(job.restored() or b"")
         total = len(request.images)
         for image in request.images[len(result.images) :]:
@@ -113,7 +114,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         return result
 
     def _segment_slide(self, request: pb.SegmentSlideRequest, job: Job) -> pb.SegmentSlideResult:
-        segmenter = transfer.trained_segmenter(request.model, request.views, self._blobs, self._device)
+        segmenter = self._segmenters.trained(request.model, request.views)
         with slide_transfer.opened(request, self._blobs) as (slide, microns):
             return slide_transfer.segment(slide, SlideSegmenter(slide, segmenter, microns), segmenter.classes, self._blobs, job)
 
@@ -126,13 +127,13 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
         return transfer.evaluation_message(scores, self._sealed)
 
     def _score(self, request: pb.ScorePatchesRequest, job: Job) -> pb.ScorePatchesResult:
-        model, profile = transfer.network_and_profile(request.model, self._blobs, self._device)
+        net, profile = model_transfer.network_and_profile(request.model, self._blobs, self._device)
         tiling = dataclasses.replace(profile.tiling, views=profile.tiling.views[:1])  # scores only rank: one view will do
         result = pb.ScorePatchesResult.FromString(job.restored() or b"")
         done = len({patch.image_id for patch in result.patches})
         for image in request.images[done:]:
             rgb = transfer.decoded(image, self._blobs)
-            windows = score_windows(model, rgb, request.size, request.stride, tiling, profile.post)
+            windows = score_windows(net, rgb, request.size, request.stride, tiling, profile.post)
             result.patches.extend(transfer.patch_messages(image.id, windows))
             done += 1
             job.checkpoint(result.SerializeToString())

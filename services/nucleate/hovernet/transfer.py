@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from nucleate.dataset.loading import load_sample
 from nucleate.dataset.manifest import BlobRef, Dataset, Sample
-from nucleate.errors import InvalidInput, InvalidModel
-from nucleate.hovernet import evaluation, model_io, onnx_network, profiles
+from nucleate.errors import InvalidModel
+from nucleate.hovernet import evaluation, model_transfer, profiles
 from nucleate.hovernet.evaluation import ImageScores
 from nucleate.hovernet.network import Architecture, HoVerNet
-from nucleate.hovernet.profiles import Profile
 from nucleate.hovernet.sampling import TrainingSample
 from nucleate.hovernet.scoring import WindowScore
-from nucleate.hovernet.segmentation import Classical, Segmented, Trained
-from nucleate.hovernet.training import Trained as TrainedNet
+from nucleate.hovernet.segmentation import Segmented
 from nucleate.hovernet.training import Watcher, train
 from nucleate.learning.distributed import World
 from nucleate.pathology import scale
@@ -62,7 +60,7 @@ def trained(
     )
     if world.rank:
         return pb.HoverNetServiceTrainResult()
-    model = model_message(result, profile, data.digest, request.initial.card.sha256, blobs)
+    model = model_transfer.model_message(result, profile, data.digest, request.initial.card.sha256, blobs)
     return pb.HoverNetServiceTrainResult(model=model, metrics=result.metrics)
 
 
@@ -104,66 +102,13 @@ def initial_network(request: pb.HoverNetServiceTrainRequest, blobs: Blobs, arch:
     """The network to start from, if the request names one, which has to be of this architecture."""
     if not request.HasField("initial"):
         return None
-    net = _unpacked(request.initial, blobs).net
+    net = model_transfer.unpacked(request.initial, blobs).net
     if net.arch != arch:
         raise InvalidModel(
             f"the initial model is not of profile '{request.profile}' with classes {list(arch.classes)}: "
             "start from a model of that profile and of the data set's classes, or from none"
         )
     return net
-
-
-def network_and_profile(model: common_pb2.Model, blobs: Blobs, device: torch.device) -> tuple[HoVerNet, Profile]:
-    """A model's network on `device` and the profile it was trained by."""
-    loaded = _unpacked(model, blobs)
-    return loaded.net.to(device), profiles.named(loaded.profile)
-
-
-def _unpacked(model: common_pb2.Model, blobs: Blobs) -> model_io.LoadedModel:
-    if model.kind != model_io.KIND or model_io.WEIGHTS not in model.files:
-        raise InvalidModel(
-            f"the request needs a model of kind '{model_io.KIND}' with '{model_io.WEIGHTS}'; it has kind '{model.kind[:40]}'"
-        )
-    return model_io.unpack(blobs.get(model.card), blobs.get(model.files[model_io.WEIGHTS]))
-
-
-def segmenter(request: pb.SegmentRequest, blobs: Blobs, device: torch.device) -> Trained | Classical:
-    """The segmenter a request names."""
-    match request.WhichOneof("segmenter"):
-        case "model":
-            return trained_segmenter(request.model, request.views, blobs, device)
-        case "classical":
-            return Classical()
-        case _:
-            raise InvalidInput("the request names no segmenter: send a model, or classical")
-
-
-def trained_segmenter(model: common_pb2.Model, views: int, blobs: Blobs, device: torch.device) -> Trained:
-    """A model's network, on a CPU its ONNX program where it has one."""
-    net, profile = network_and_profile(model, blobs, device)
-    profile = dataclasses.replace(profile, tiling=profile.tiling.averaging(views))
-    program = model.files.get(onnx_network.FILE)
-    if program is None or device.type != "cpu":
-        return Trained(net, profile)
-    return Trained(onnx_network.load_network(blobs.get(program), net, threads=torch.get_num_threads()), profile)
-
-
-def model_message(trained: TrainedNet, profile: Profile, digest: str, parent: str, blobs: Blobs) -> common_pb2.Model:
-    """Stores a trained network and names it."""
-    card, weights = model_io.pack(trained.net, profile.name, dataset_digest=digest, parent=parent, metrics=trained.metrics)
-    files = {model_io.WEIGHTS: blobs.put(weights, "application/vnd.safetensors")}
-    model = common_pb2.Model(kind=model_io.KIND, card=blobs.put(card, "application/json"), files=files)
-    return exported(model, trained.net, blobs)
-
-
-def exported(model: common_pb2.Model, net: HoVerNet, blobs: Blobs) -> common_pb2.Model:
-    """The model with its network's ONNX program, checked against the weights, in place of any it had."""
-    data = onnx_network.export_network(net)
-    onnx_network.load_network(data, net, threads=1)
-    result = common_pb2.Model()
-    result.CopyFrom(model)
-    result.files[onnx_network.FILE].CopyFrom(blobs.put(data, "application/vnd.onnx"))
-    return result
 
 
 def segmented_message(
