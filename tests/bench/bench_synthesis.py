@@ -73,7 +73,7 @@ def main() -> None:
     batch = Batch(sources, 2 * len(images), 0, profile, given.threads, ReferenceCache())
     groups = list(batch.groups())
     start = time.perf_counter()
-    count = sum(1 for group in groups for _ in batch.images(0, group))
+    count = sum(1 for group in groups for _ in batch.images(group))
     wall = (time.perf_counter() - start) / (count * megapixels)
     sys.stdout.write(f"{given.threads} threads, references cached: {wall:.2f} s wall per megapixel\n")
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from nucleate import errors
 from nucleate.pathology.codec import decode_image, decode_instances, encode_png
 from nucleate.runtime.blobs import Blobs
-from nucleate.runtime.channels import connect, follow
+from nucleate.runtime.channels import call, connect, follow
 from nucleate.runtime.server import start_server
 from nucleate.synthesis.servicer import register
 from nucleate.synthesis.settings import SynthesisSettings
@@ -189,3 +190,116 @@ def test_realism_refuses_what_it_cannot_compare(
                 timeout=60,
             )
         )
+
+
+def describe(bench: Bench, job_id: str, images: list[common.Image]) -> tuple[pb.DescribeResult, list[dict[str, Any]]]:
+    request = pb.DescribeRequest(job_id=job_id, images=images, profile="tiny")
+    result = list(follow(bench.stub.Describe, request, timeout=60))[-1].result
+    return result, json.loads(bench.blobs.get(result.statistics))["references"]
+
+
+def test_statistics_are_measured_once_per_image(tmp_path: Path) -> None:
+    server = open_bench(tmp_path, 1)
+    bench = next(server)
+    first, measured = describe(bench, "describe-1", bench.images)
+    assert (first.described, first.known) == (2, 0)
+    assert [entry["id"] for entry in measured] == ["slide-2", "slide-5"]
+    server.close()
+    server = open_bench(tmp_path, 1)  # another process would see the same store
+    bench = next(server)
+    renamed = [common.Image(id=f"again-{image.id}", data=image.data) for image in bench.images]
+    again, known = describe(bench, "describe-2", renamed)
+    assert (again.described, again.known) == (2, 2)
+    assert [entry["name"] for entry in known] == ["image 'again-slide-2'", "image 'again-slide-5'"]
+    assert [entry["nuclei"] for entry in known] == [entry["nuclei"] for entry in measured]
+    server.close()
+
+
+def test_describing_skips_what_nothing_can_be_learned_from(bench: Bench) -> None:
+    result, entries = describe(
+        bench, "describe-mixed", [bench.image("glass", WHITE), bench.images[0], bench.image("torn", b"GIF8")]
+    )
+    assert (result.described, result.known) == (1, 0)
+    assert "has no stained tissue" in entries[0]["skipped"]
+    assert entries[1]["nuclei"]["area_px"]
+    assert "image 'torn'" in entries[2]["skipped"]
+
+
+def test_describing_believes_no_digest(bench: Bench) -> None:
+    gone = common.Image(id="gone", data=common.Blob(uri=f"sha256/ab/ab{'0' * 62}", sha256=bench.images[0].data.sha256))
+    with pytest.raises(errors.NotFound):
+        describe(bench, "describe-gone", [gone])
+    with pytest.raises(errors.EmptyInput, match="send at least one"):
+        describe(bench, "describe-none", [])
+
+
+def test_a_preview_is_the_first_pair_of_a_run(bench: Bench) -> None:
+    image = bench.images[0]
+    inline = common.Image(id=image.id, inline=bench.blobs.get(image.data))
+    first = bench.events("preview-run", images=[image], count=1)[-1].result.samples[0]
+    for asked in (image, inline):
+        shown = call(bench.stub.Preview, pb.PreviewRequest(image=asked, seed=7, profile="tiny"))
+        assert shown.image == bench.blobs.get(first.image)
+        assert shown.instances == bench.blobs.get(first.instances)
+        assert 0 < shown.nuclei_placed <= shown.nuclei_requested
+        assert json.loads(shown.provenance)["reference"]["sha256"]
+        assert decode_image(shown.picture, "picture").shape == (136, 268, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"size": 513}, errors.TooLarge, "over 512"),
+        ({"size": 3}, errors.InvalidInput, "outside of 64 to 4096"),
+        ({"profile": "huge"}, errors.UnknownProfile, "choose one of"),
+        ({"image": common.Image(id="glass", inline=WHITE)}, errors.InvalidImage, "image 'glass' has no stained tissue"),
+        ({"image": common.Image(id="none")}, errors.InvalidInput, "blob uri"),
+    ],
+)
+def test_previews_refuse_what_they_cannot_show(
+    bench: Bench, changes: dict[str, Any], error: type[errors.NucleateError], message: str
+) -> None:
+    asked = {"image": bench.images[0], "profile": "tiny"} | changes
+    with pytest.raises(error, match=message):
+        call(bench.stub.Preview, pb.PreviewRequest(**asked))
+
+
+def test_ranges_of_a_run_are_its_parts(bench: Bench) -> None:
+    whole = bench.events("whole", count=4)[-1].result.samples
+    parts = [bench.events(f"part-{first}", count=2, first=first)[-1].result.samples for first in (0, 2)]
+    assert [*parts[0], *parts[1]] == list(whole)
+
+
+def png(array: np.ndarray) -> bytes:
+    return cv2.imencode(".png", array)[1].tobytes()
+
+
+TISSUE = draw_tissue(2, 160)[0][..., ::-1]
+HEADER = png(np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("data", "refused"),
+    [
+        (png(np.dstack([TISSUE, np.full((160, 160), 255, np.uint8)])), ""),
+        (png(TISSUE.astype(np.uint16) * 257), ""),
+        (cv2.imencode(".jpg", np.ascontiguousarray(TISSUE))[1].tobytes(), ""),
+        (png(cv2.cvtColor(np.ascontiguousarray(TISSUE), cv2.COLOR_BGR2GRAY)), "greyscale"),
+        (png(np.full((160, 160, 3), (190, 150, 220), np.uint8)), "too few nuclei"),
+        (png(np.ascontiguousarray(TISSUE[:9, :9])), "too few nuclei|no stained tissue|px"),
+        (HEADER[:16] + (60_000).to_bytes(4, "big") * 2 + HEADER[24:], "torn"),
+        (png(np.ascontiguousarray(TISSUE))[:900], "torn"),
+        (b"not an image", "torn"),
+    ],
+    ids=["RGBA", "16-bit", "JPEG", "grey", "without nuclei", "tiny", "lying size", "cut off", "text"],
+)
+def test_unusual_images_give_a_pair_or_a_reason(bench: Bench, data: bytes, refused: str) -> None:
+    request = pb.PreviewRequest(image=common.Image(id="torn", inline=data), profile="tiny")
+    if refused:
+        with pytest.raises(errors.InvalidInput, match=refused) as raised:
+            call(bench.stub.Preview, request)
+        assert "torn" in str(raised.value)
+        return
+    shown = call(bench.stub.Preview, request)
+    assert decode_image(shown.image, "preview").std() > 5
+    assert decode_instances(shown.instances, "preview").max() == shown.nuclei_placed > 0

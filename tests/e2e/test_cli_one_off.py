@@ -52,6 +52,21 @@ def test_synthesize_draws_pairs_and_the_same_seed_draws_them_again(work: Path):
         assert (work / "out" / "images" / name).read_bytes() == (work / "out2" / "images" / name).read_bytes()
 
 
+def test_describe_and_preview_before_anything_is_drawn(work: Path):
+    described = run(work, "describe", work / "pool", "--profile", "tiny", "--out", work / "known.json", "--json")
+    assert described.returncode == 0, described.stderr
+    document = json.loads(described.stdout)
+    assert document == json.loads((work / "known.json").read_text())
+    assert [entry["id"] for entry in document["references"]] == ["a", "b"]
+    shown = run(work, "preview", work / "pool" / "a.png", "--profile", "tiny", "--out", work / "pair.png")
+    assert shown.returncode == 0, shown.stderr
+    assert "nuclei placed" in shown.stderr
+    assert labels(work / "pair.png").shape == (136, 268, 3)
+    folder = run(work, "preview", work / "pool", "--out", work / "pair.png")
+    assert folder.returncode == 2
+    assert "is a folder: name one image" in folder.stderr
+
+
 def test_segment_and_evaluate(work: Path):
     flags = "--model", "classical", "--overlays", "--outlines"
     done = run(work, "segment", work / "pool", *flags, "--out", work / "out")

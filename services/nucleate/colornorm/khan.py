@@ -19,7 +19,7 @@ from scipy.interpolate import PchipInterpolator
 
 from nucleate.colornorm import macenko
 from nucleate.colornorm.density import by_strips, density_table
-from nucleate.colornorm.stains import Stains
+from nucleate.pathology.stains import Stains
 
 _QUANTILES = (25.0, 50.0, 75.0, 95.0, 99.0)
 _BINS = 1024

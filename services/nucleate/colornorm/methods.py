@@ -18,8 +18,8 @@ from nucleate.colornorm import khan, macenko, reinhard, vahadane
 from nucleate.colornorm.background import Examined, examine, keep_glass
 from nucleate.colornorm.khan import Spread
 from nucleate.colornorm.reinhard import LabStatistics
-from nucleate.colornorm.stains import Stains
 from nucleate.errors import InvalidImage, InvalidInput
+from nucleate.pathology.stains import Stains
 
 NORMALIZED, ONE_STAIN = "normalized", "one_stain"
 #: What a status means, for people.

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from nucleate.colornorm import macenko
 from nucleate.colornorm.density import by_strips
-from nucleate.colornorm.stains import HIGHEST, Stains, ordered
 from nucleate.pathology.stain import rgb_to_od
+from nucleate.pathology.stains import HIGHEST, Stains, ordered
 
 SPARSITY = 0.1  # of the dictionary, as in the paper's and StainTools' settings
 CODE_SPARSITY = 0.01  # of the concentrations that are put together again

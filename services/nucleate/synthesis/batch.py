@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -69,7 +69,10 @@ def _key(source: Source, profile: Profile) -> tuple[str, str, Profile]:
 
 @dataclass(frozen=True)
 class Batch:
-    """`count` images of the run `seed`, drawn from `sources` (at least one) by `workers` threads."""
+    """Images `first` to `first` + `count` - 1 of the run `seed`, drawn from `sources` (at least one) by `workers` threads.
+
+    Ranges that follow each other give the images of one range over all: replicas share a run without knowing of each other.
+    """
 
     sources: Sequence[Source]
     count: int
@@ -77,6 +80,12 @@ class Batch:
     profile: Profile
     workers: int
     cache: ReferenceCache
+    first: int = 0
+
+    @property
+    def indices(self) -> range:
+        """The images to draw."""
+        return range(self.first, self.first + self.count)
 
     def check(self) -> None:
         """Read every source that is not in the cache: a bad image is refused before anything is drawn."""
@@ -84,18 +93,21 @@ class Batch:
             if not self.cache.holds(source, self.profile):
                 require_tissue(source.read(), source.name)
 
-    def groups(self) -> Iterator[list[Reference]]:
-        """References that are in use, taken apart, up to `GROUP` at a time."""
-        used = self.sources[: min(len(self.sources), self.count)]
+    def groups(self) -> Iterator[dict[int, Reference]]:
+        """References that are in use by their number, taken apart, up to `GROUP` at a time."""
+        period = len(self.sources)
+        used = sorted({index % period for index in self.indices[:period]})
         for start in range(0, len(used), GROUP):
-            yield list(ordered(lambda s: self.cache.get(s, self.profile), used[start : start + GROUP], self.workers))
+            numbers = used[start : start + GROUP]
+            apart = ordered(lambda k: self.cache.get(self.sources[k], self.profile), numbers, self.workers)
+            yield dict(zip(numbers, apart, strict=True))
 
-    def images(self, start: int, group: Sequence[Reference], skip: Iterable[int] = ()) -> Iterator[Synthetic]:
-        """The images drawn from `group`, whose first reference is number `start`, but for the indices in `skip`."""
+    def images(self, group: Mapping[int, Reference], skip: Iterable[int] = ()) -> Iterator[Synthetic]:
+        """The images drawn from `group`, as of `groups`, but for the indices in `skip`."""
         done = frozenset(skip)
         period = len(self.sources)
-        wanted = [i for i in range(self.count) if start <= i % period < start + len(group) and i not in done]
-        yield from ordered(lambda i: synthesize(group[i % period - start], i, self.seed, self.profile), wanted, self.workers)
+        wanted = [i for i in self.indices if i % period in group and i not in done]
+        yield from ordered(lambda i: synthesize(group[i % period], i, self.seed, self.profile), wanted, self.workers)
 
 
 def ordered(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

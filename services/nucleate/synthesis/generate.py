@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleate.pathology.stain import tissue_mask
 from nucleate.synthesis.compose import blend, lay_material, soft_mask
 from nucleate.synthesis.masks import Layout, Scatter, scatter
 from nucleate.synthesis.profiles import Profile
-from nucleate.synthesis.reference import Reference, sharpness
+from nucleate.synthesis.reference import Reference, mean_colour, sharpness
 
 _WINDOWS = 8
 _MIN_DENSITY = 0.3
@@ -60,7 +62,7 @@ def synthesize(reference: Reference, index: int, seed: int, profile: Profile) ->
         turned(drawn.instances, turns, mirrored=mirrored),
         drawn.requested,
         len(drawn.nuclei),
-        {"seed": seed, "index": index, **_provenance(reference, profile, drawn, window)},
+        {"seed": seed, "index": index, "realism": realism(image, reference), **_provenance(reference, profile, drawn, window)},
     )
 
 
@@ -120,8 +122,22 @@ def turned(array: NDArray[Any], turns: int, *, mirrored: bool) -> NDArray[Any]:
     return np.ascontiguousarray(out[:, ::-1] if mirrored else out)
 
 
+def realism(image: NDArray[np.uint8], reference: Reference) -> dict[str, float]:
+    """How far an image is from its reference, at a glance: mean tissue colour in grey levels, and fine detail as a ratio.
+
+    What a classifier makes of many images is `bench realism`.
+    """
+    tissue = tissue_mask(image)
+    colour = mean_colour(image, tissue) if tissue.any() else (255.0, 255.0, 255.0)
+    return {
+        "colour_distance": round(math.dist(colour, reference.tissue_rgb), 2),
+        "sharpness_ratio": round(sharpness(image) / max(reference.sharpness, 1e-6), 3),
+    }
+
+
 def _provenance(reference: Reference, profile: Profile, drawn: Scatter, window: Window) -> dict[str, Any]:
     return {
+        "version": version("nucleate"),
         "reference": {"name": reference.name, "sha256": reference.sha256},
         "window": {"row": int(window.rows[0]), "column": int(window.columns[0])},
         "requested": drawn.requested,

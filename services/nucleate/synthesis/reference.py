@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from nucleate.errors import InvalidImage
+from nucleate.pathology import macenko
 from nucleate.pathology.classical import segment
 from nucleate.pathology.edges import edge_width
 from nucleate.pathology.stain import od_to_rgb, require_tissue, rgb_to_od, separate, tissue_mask
@@ -39,6 +39,9 @@ class Reference:
     `nuclei`: the well-formed ones. `nearest`: index of the nucleus nearest to every pixel, HW int32. `similar`: (n, k) int32,
     the k nuclei nearest to each. `edge_sigma`: width of nuclear edges, px. `touching`: fraction of nuclei that touch another.
     `removed`: fraction of the image that was filled. `residual`: nuclear specks left in the background. `sharpness`: see there.
+    `tissue_px`: stained area. `tissue_rgb`: its mean colour, grey levels. `haematoxylin_od`: median density in "nuclei" and
+    in the "background". `stain_vectors`: unit vectors (R, G, B) in optical density, haematoxylin above eosin, 2 x 3; None
+    where two can't be told apart.
     """
 
     name: str
@@ -54,27 +57,10 @@ class Reference:
     removed: float
     residual: int
     sharpness: float
-
-    def describe(self) -> dict[str, Any]:
-        """Label-free statistics as JSON-able values: what synthetic images are drawn from."""
-        nuclei = self.nuclei
-        return {
-            "name": self.name,
-            "sha256": self.sha256,
-            "height": self.chance.shape[0],
-            "width": self.chance.shape[1],
-            "nuclei_expected": round(float(self.chance.sum()), 1),
-            "edge_sigma_px": round(self.edge_sigma, 3),
-            "touching_fraction": round(self.touching, 4),
-            "removed_fraction": round(self.removed, 4),
-            "residual_specks": self.residual,
-            "nuclei": {
-                "area_px": _rounded(nuclei.areas, 1),
-                "axis_ratio": _rounded(nuclei.axis_ratios, 3),
-                "angle_rad": _rounded(nuclei.angles, 3),
-                "contrast_od": _rounded(nuclei.contrast, 3),
-            },
-        }
+    tissue_px: float
+    tissue_rgb: tuple[float, float, float]
+    haematoxylin_od: dict[str, float]
+    stain_vectors: NDArray[np.float64] | None
 
 
 def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference:
@@ -99,6 +85,8 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
         sub = sub_segmentation(instances, keep, 1)
     removed = super_segmentation(stain, instances)
     background = remove_nuclei(rgb, removed, stain, profile.fill, np.random.default_rng(int(sha256[:16], 16)))
+    tissue = tissue_mask(rgb)
+    stains = macenko.measure(rgb[tissue])
     _, eosin = separate(rgb)
     material = nuclear_material(rgb_to_od(rgb), eosin, sub, profile.material)
     return Reference(
@@ -115,6 +103,13 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
         removed=float(background.removed.mean()),
         residual=background.residual,
         sharpness=sharpness(rgb),
+        tissue_px=float(np.count_nonzero(tissue)),
+        tissue_rgb=mean_colour(rgb, tissue),
+        haematoxylin_od={
+            "nuclei": float(np.median(stain.density[sub])),
+            "background": float(np.median(stain.density[tissue & ~removed])) if (tissue & ~removed).any() else 0.0,
+        },
+        stain_vectors=stains.vectors if stains else None,
     )
 
 
@@ -122,6 +117,12 @@ def sharpness(rgb: NDArray[np.uint8]) -> float:
     """Root mean square of the finest detail (Laplacian, grey levels) of an HWC uint8 image."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     return float(np.sqrt((cv2.Laplacian(grey, cv2.CV_32F) ** 2).mean()))
+
+
+def mean_colour(rgb: NDArray[np.uint8], region_HW: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Mean of an HWC uint8 image over a region that is not empty, grey levels."""
+    red, green, blue = (float(value) for value in rgb[region_HW].mean(axis=0))
+    return red, green, blue
 
 
 def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -164,7 +165,3 @@ def _touching(nuclei: Nuclei) -> float:
     radii = np.sqrt(nuclei.areas / np.pi)
     distance, index = cKDTree(nuclei.centres).query(nuclei.centres, k=2)
     return float((distance[:, 1] - radii - radii[index[:, 1]] < _TOUCHING).mean())
-
-
-def _rounded(values: NDArray[np.float32], digits: int) -> list[float]:
-    return [round(float(v), digits) for v in values]

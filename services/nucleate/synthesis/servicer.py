@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
 
 from nucleate.errors import EmptyInput, InvalidInput, TooLarge
-from nucleate.pathology.codec import decode_image, encode_instances, encode_png
+from nucleate.pathology.codec import decode_image, encode_png
 from nucleate.pathology.drawing import mosaic
-from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
 from nucleate.synthesis.batch import Batch, ReferenceCache, Source
-from nucleate.synthesis.generate import Synthetic
-from nucleate.synthesis.profiles import profile_named
+from nucleate.synthesis.generate import synthesize
+from nucleate.synthesis.profiles import Profile, profile_named
 from nucleate.synthesis.realism.assess import Picture, assess
 from nucleate.synthesis.settings import SynthesisSettings
+from nucleate.synthesis.transfer import KnownStatistics, draw, preview_message
 from nucleate.v1 import common_pb2, synthesis_pb2_grpc
 from nucleate.v1 import synthesis_pb2 as pb
 
 #: The result is one message of at most 4 MiB, and names every sample.
 MAX_COUNT = 5000
-_CHECKPOINT_EVERY = 16
+#: A preview is one message of at most 4 MiB, and shows the image three times.
+MAX_PREVIEW = 512
 DEFAULT_CROPS, MAX_CROPS = 24, 400
 #: Pictures in each row of a contact sheet, and the pixels shown of each.
 SHEET_PICTURES, SHEET_SIDE = 6, 256
@@ -37,6 +40,7 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         settings = context.settings
         assert isinstance(settings, SynthesisSettings)
         self._blobs = context.blobs.fenced()
+        self._known = KnownStatistics(self._blobs)
         self._jobs = context.jobs
         self._workers = settings.workers
         self._cache = ReferenceCache(settings.cached_references)
@@ -48,7 +52,47 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
     ) -> Iterator[pb.SynthesizeResponse]:
         """Draw `request.count` images with their instance maps."""
         batch = self._batch(request)
-        return self._jobs.stream(request, pb.SynthesizeResponse, lambda job: _synthesize(batch, self._blobs, job))
+        return self._jobs.stream(request, pb.SynthesizeResponse, lambda job: draw(batch, self._blobs, job))
+
+    def Preview(
+        self,
+        request: pb.PreviewRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.PreviewResponse:
+        """Draw one pair, inline; nothing is stored."""
+        if request.size > MAX_PREVIEW:
+            raise TooLarge(f"a preview of {request.size} px is over {MAX_PREVIEW}: ask for a smaller size, or use Synthesize")
+        profile = profile_named(request.profile)
+        profile = profile.sized(request.size or min(profile.size, MAX_PREVIEW))
+        reference = self._cache.get(self._source(request.image), profile)
+        return preview_message(synthesize(reference, request.index, request.seed, profile))
+
+    def Describe(
+        self,
+        request: pb.DescribeRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.DescribeResponse]:
+        """Measure `request.images`, or look up what was measured before."""
+        if not request.images:
+            raise EmptyInput("nothing to describe: send at least one un-annotated H&E image")
+        profile = profile_named(request.profile)
+        return self._jobs.stream(request, pb.DescribeResponse, lambda job: self._described(request, profile, job))
+
+    def _described(self, request: pb.DescribeRequest, profile: Profile, job: Job) -> pb.DescribeResult:
+        result = pb.DescribeResult()
+        entries: list[dict[str, Any]] = []
+        for image in request.images:
+            job.progress(len(entries), len(request.images), "measuring images")
+            source = self._source(image)
+            self._blobs.content(image)  # no digest is believed before its bytes are there
+            entry = self._known.find(source, profile)
+            result.known += entry is not None
+            entry = entry or self._known.measure(source, profile, partial(self._cache.get, source, profile))
+            result.described += "skipped" not in entry
+            entries.append({"id": image.id, **entry})
+        document = json.dumps({"references": entries}, sort_keys=True).encode()
+        result.statistics.CopyFrom(self._blobs.put(document, "application/json"))
+        return result
 
     def MeasureRealism(
         self,
@@ -91,54 +135,14 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
             raise TooLarge(f"count {request.count} is over {MAX_COUNT}: ask in several calls, each with its own seed")
         profile = profile_named(request.profile).sized(request.size)
         sources = [self._source(image) for image in request.images]
-        return Batch(sources, request.count, request.seed, profile, self._workers, self._cache)
+        return Batch(sources, request.count, request.seed, profile, self._workers, self._cache, request.first)
 
     def _source(self, image: common_pb2.Image) -> Source:
         name = f"image '{image.id}'"
-        return Source(name, image.data.sha256, lambda: decode_image(self._blobs.get(image.data), name))
+        digest = hashlib.sha256(image.inline).hexdigest() if image.inline else image.data.sha256
+        return Source(name, digest, lambda: decode_image(self._blobs.content(image), name))
 
 
 def register(server: grpc.Server, context: ServiceContext) -> None:
     """Add the service to a server whose settings are `SynthesisSettings`."""
     synthesis_pb2_grpc.add_SynthesisServiceServicer_to_server(SynthesisServicer(context), server)
-
-
-def _synthesize(batch: Batch, blobs: Blobs, job: Job) -> pb.SynthesizeResult:
-    batch.check()
-    result, provenance = _restored(job)
-    described: list[dict[str, Any]] = []
-    for group in batch.groups():
-        done = (entry["index"] for entry in provenance)
-        for image in batch.images(len(described), group, done):
-            _add(result, provenance, image, blobs)
-            if len(provenance) % _CHECKPOINT_EVERY == 0:
-                job.checkpoint(_packed(result, provenance))
-            job.progress(len(provenance), batch.count, "drawing images", nuclei=float(result.nuclei_placed))
-        described += [reference.describe() for reference in group]
-    ordered = sorted(result.samples, key=lambda sample: sample.id)
-    del result.samples[:]
-    result.samples.extend(ordered)
-    document = {"references": described, "images": sorted(provenance, key=lambda entry: int(entry["index"]))}
-    result.statistics.CopyFrom(blobs.put(json.dumps(document, sort_keys=True).encode(), "application/json"))
-    return result
-
-
-def _add(result: pb.SynthesizeResult, provenance: list[dict[str, Any]], image: Synthetic, blobs: Blobs) -> None:
-    labels, media_type = encode_instances(image.instances)
-    dtype = "uint16" if media_type == "image/png" else "uint32"
-    sample = result.samples.add(id=f"synthetic-{image.provenance['index']:05d}")
-    sample.image.CopyFrom(blobs.put(encode_png(image.image), "image/png", dtype="uint8", shape=image.image.shape))
-    sample.instances.CopyFrom(blobs.put(labels, media_type, dtype=dtype, shape=image.instances.shape))
-    result.nuclei_requested += image.requested
-    result.nuclei_placed += image.placed
-    provenance.append(image.provenance | {"id": sample.id, "image": sample.image.sha256, "instances": sample.instances.sha256})
-
-
-def _packed(result: pb.SynthesizeResult, provenance: list[dict[str, Any]]) -> bytes:
-    """A checkpoint: the provenance as one line of JSON, then the result so far."""
-    return json.dumps(provenance).encode() + b"\n" + result.SerializeToString()
-
-
-def _restored(job: Job) -> tuple[pb.SynthesizeResult, list[dict[str, Any]]]:
-    provenance, _, result = (job.restored() or b"[]\n").partition(b"\n")
-    return pb.SynthesizeResult.FromString(result), json.loads(provenance)

@@ -12,9 +12,9 @@ from nucleate.colornorm import macenko, vahadane
 from nucleate.colornorm.background import darkest_channel, examine
 from nucleate.colornorm.density import by_strips, density_table, mapped
 from nucleate.colornorm.methods import METHODS, ONE_STAIN, Fitted, measure_slide, method_named, normalize
-from nucleate.colornorm.stains import Stains, change_of, ordered
 from nucleate.errors import InvalidImage, InvalidInput
 from nucleate.pathology.stain import HED
+from nucleate.pathology.stains import Stains, change_of, ordered
 
 ALL = sorted(METHODS)
 STAINED = [name for name in ALL if name != "reinhard"]

@@ -78,9 +78,9 @@ def sources() -> list[Source]:
     return [Source(f"t{k}", f"k{k}", lambda k=k: draw_tissue(k, 160)[0]) for k in (2, 5, 7)]  # type: ignore[misc]
 
 
-def drawn_by(workers: int, skip: tuple[int, ...] = ()) -> dict[int, Synthetic]:
-    batch = Batch(sources(), 7, 11, TINY.sized(80), workers, ReferenceCache(2))
-    return {image.provenance["index"]: image for group in batch.groups() for image in batch.images(0, group, skip)}
+def drawn_by(workers: int, skip: tuple[int, ...] = (), first: int = 0, count: int = 7) -> dict[int, Synthetic]:
+    batch = Batch(sources(), count, 11, TINY.sized(80), workers, ReferenceCache(2), first)
+    return {image.provenance["index"]: image for group in batch.groups() for image in batch.images(group, skip)}
 
 
 def test_same_seed_same_bytes_for_any_workers() -> None:
@@ -94,6 +94,21 @@ def test_same_seed_same_bytes_for_any_workers() -> None:
     resumed = drawn_by(2, skip=(0, 1, 2, 5))
     assert list(resumed) == [3, 4, 6]
     assert all(image.image.tobytes() == alone[index].image.tobytes() for index, image in resumed.items())
+
+
+def test_replicas_share_a_run_by_ranges() -> None:
+    alone = drawn_by(1)
+    parts = drawn_by(1, first=0, count=2) | drawn_by(2, first=2, count=1) | drawn_by(1, first=3, count=4)
+    assert sorted(parts) == list(range(7))
+    assert all(image.image.tobytes() == alone[index].image.tobytes() for index, image in parts.items())
+    assert all(image.provenance == alone[index].provenance for index, image in parts.items())
+
+
+def test_every_pair_says_where_it_is_from_and_how_far_off() -> None:
+    provenance = drawn_by(1, count=1)[0].provenance
+    assert {"version", "seed", "index", "reference", "window", "profile", "requested", "placed"} < provenance.keys()
+    assert 0 <= provenance["realism"]["colour_distance"] < 40
+    assert 0.5 < provenance["realism"]["sharpness_ratio"] < 2
 
 
 def test_ordered_stops_at_an_error() -> None:

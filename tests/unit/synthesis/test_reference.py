@@ -21,6 +21,7 @@ from nucleate.synthesis.material import eosin_texture, nuclear_material
 from nucleate.synthesis.profiles import profile_named
 from nucleate.synthesis.reference import Reference, take_apart
 from nucleate.synthesis.regions import haematoxylin, sub_segmentation, super_segmentation
+from nucleate.synthesis.statistics import clark_evans, density_map, describe
 from nucleate.synthesis.tissue import draw_tissue
 
 Image = NDArray[np.uint8]
@@ -93,11 +94,33 @@ def test_material_is_the_image_inside_and_nuclear_outside(tissue: Image) -> None
 
 
 def test_statistics_are_plausible_and_json(reference: Reference) -> None:
-    described = json.loads(json.dumps(reference.describe()))
+    described = json.loads(json.dumps(describe(reference)))
     _, true = draw_tissue(2, 256)
     assert 0.5 < described["nuclei_expected"] / true.max() < 2
     assert 0.5 < np.median(described["nuclei"]["area_px"]) / np.median(np.bincount(true.ravel())[1:]) < 2
     assert 0.6 <= described["edge_sigma_px"] <= 2.5
+    assert described["haematoxylin_od"]["nuclei"] > 2 * described["haematoxylin_od"]["background"]
+    assert np.allclose(np.linalg.norm(described["stain_vectors"], axis=1), 1, atol=1e-3)
+    assert len({len(values) for values in described["nuclei"].values()}) == 1
+    cells = np.array(described["density"]["nuclei_per_cell"])
+    assert cells.shape == (4, 4)
+    assert abs(cells.sum() - described["nuclei_expected"]) < 0.2
+
+
+def test_clark_evans_tells_order_from_clusters() -> None:
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(np.arange(5, 500, 10), np.arange(5, 500, 10)), axis=-1).reshape(-1, 2)
+    clusters = (rng.uniform(0, 500, (50, 1, 2)) + rng.normal(0, 2, (50, 40, 2))).reshape(-1, 2)
+    assert abs(clark_evans(grid.astype(np.float32), 500**2) - 2) < 0.01
+    assert abs(clark_evans(rng.uniform(0, 500, (2000, 2)).astype(np.float32), 500**2) - 1) < 0.05
+    assert clark_evans(clusters.astype(np.float32), 500**2) < 0.5
+
+
+def test_density_map_keeps_the_sum_of_odd_sizes() -> None:
+    chance = np.full((100, 130), 0.01, np.float32)
+    cells = np.array(density_map(chance))
+    assert cells.shape == (2, 3)
+    assert abs(cells.sum() - 130) < 0.05
 
 
 def test_taking_apart_is_deterministic(reference: Reference, tissue: Image) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nucleate.orchestrator.cli.options import METHODS, Images, Out, Profile, Seed
+from nucleate.orchestrator.cli.options import METHODS, Images, Json, Out, Profile, Seed
 
 if TYPE_CHECKING:
     from nucleate.orchestrator.cli.session import Session
@@ -26,6 +26,8 @@ _SUFFIXES = {
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(synthesize)
+    app.command()(preview)
+    app.command()(describe)
     app.command()(normalize)
     app.command()(normalize_methods)
 
@@ -38,6 +40,7 @@ def synthesize(
     seed: Seed = 0,
     profile: Profile = "cpu",
     size: Annotated[int, typer.Option(min=0, max=8192, help="Side in pixels; 0 takes the profile's.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first pair: machines share a run by ranges.")] = 0,
 ) -> None:
     """Draw synthetic images with their instance masks after un-annotated images: OUT/images, OUT/masks."""
     from nucleate.client.intake import images_in
@@ -60,6 +63,7 @@ def synthesize(
             seed=seed,
             profile=profile,
             size=size,
+            first=first,
         )
         result = remote.follow(remote.stub.Synthesize, request, display.update)
         for folder in ("images", "masks"):
@@ -72,6 +76,33 @@ def synthesize(
     if result.nuclei_placed < result.nuclei_requested:
         tell(f"{result.nuclei_placed} of {result.nuclei_requested} nuclei placed: more would overlap too much")
     print(out.absolute())
+
+
+def preview(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An un-annotated image.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.png", help="The picture to write.")],
+    seed: Seed = 0,
+    profile: Profile = "cpu",
+    index: Annotated[int, typer.Option(min=0, help="Which pair of the run with this image alone.")] = 0,
+) -> None:
+    """Draw one synthetic pair after an image and show it with its outlines, before a whole run is started."""
+    from nucleate.orchestrator.cli.describing import preview_pair
+
+    preview_pair(image, out, seed=seed, profile=profile, index=index)
+
+
+def describe(
+    images: Images,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Every nucleus and density map.")] = None,
+    profile: Profile = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Measure un-annotated images: nuclei, their sizes, density, clustering and stains, without any label."""
+    from nucleate.orchestrator.cli.describing import describe_all
+
+    describe_all(images, out, profile=profile, as_json=as_json)
 
 
 def normalize(

@@ -1,0 +1,86 @@
+"""preview and describe: what synthesis would draw after an image, and what it knows of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from nucleate.client.intake import images_in
+from nucleate.client.upload import upload_images
+from nucleate.errors import InvalidInput
+from nucleate.orchestrator.cli.console import show_json, show_table, tell
+from nucleate.orchestrator.cli.progress import progress_display
+from nucleate.orchestrator.cli.session import any_services, new_job_id
+from nucleate.runtime.channels import call
+from nucleate.v1 import synthesis_pb2 as pb
+
+
+def preview_pair(image: Path, out: Path, *, seed: int, profile: str, index: int) -> None:
+    """Write the picture of one pair.
+
+    Raises:
+        InvalidInput: OUT is no PNG, or IMAGE is a folder.
+    """
+    if out.suffix.lower() != ".png":
+        raise InvalidInput(f"--out {out} is no .png: name the picture to write")
+    if image.is_dir():
+        raise InvalidInput(f"{image} is a folder: name one image, or use `nucleate synthesize`")
+    files = images_in(image)
+    with progress_display() as display, any_services(["synthesis"], display) as session:
+        uploaded = upload_images(session.blobs, files)[0]
+        request = pb.PreviewRequest(image=uploaded, seed=seed, profile=profile, index=index)
+        shown = call(session.remote("synthesis").stub.Preview, request)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(shown.picture)
+    scores = json.loads(shown.provenance)["realism"]
+    tell(
+        f"{shown.nuclei_placed} of {shown.nuclei_requested} nuclei placed; tissue colour off by "
+        f"{scores['colour_distance']:.1f} grey levels, fine detail {scores['sharpness_ratio']:.0%} of the image's"
+    )
+    print(out.absolute())
+
+
+def describe_all(images: Path, out: Path | None, *, profile: str, as_json: bool) -> None:
+    """Measure, print a line per image, and write all of it to OUT."""
+    files = images_in(images)
+    with progress_display() as display, any_services(["synthesis"], display) as session:
+        remote = session.remote("synthesis")
+        request = pb.DescribeRequest(job_id=new_job_id("describe"), images=upload_images(session.blobs, files), profile=profile)
+        result = remote.follow(remote.stub.Describe, request, display.update)
+        document = json.loads(session.blobs.get(result.statistics))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    if as_json:
+        show_json(document)
+    else:
+        _show(document["references"])
+        if out:
+            print(out.absolute())
+
+
+def _show(entries: list[dict[str, Any]]) -> None:
+    rows = [_row(entry) for entry in entries if "skipped" not in entry]
+    columns = ("image", "nuclei", "per mm2", "median area um2", "axis ratio", "Clark-Evans", "touching", "edge um")
+    if rows:
+        show_table(columns, rows)
+    for entry in entries:
+        if "skipped" in entry:
+            tell(f"left out: {entry['skipped']}")
+
+
+def _row(entry: dict[str, Any], mpp: float = 0.25) -> tuple[str, ...]:
+    """Figures at the 40x that every profile is made for."""
+    nuclei, area_mm2 = entry["nuclei"], entry["height"] * entry["width"] * mpp**2 / 1e6
+    return (
+        entry["id"],
+        f"{entry['nuclei_expected']:.0f}",
+        f"{entry['nuclei_expected'] / area_mm2:.0f}",
+        f"{median(nuclei['area_px']) * mpp**2:.0f}",
+        f"{median(nuclei['axis_ratio']):.2f}",
+        f"{entry['clark_evans']:.2f}",
+        f"{entry['touching_fraction']:.0%}",
+        f"{entry['edge_sigma_px'] * mpp:.2f}",
+    )
