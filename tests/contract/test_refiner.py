@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -117,6 +119,40 @@ def test_refine_keeps_instances_and_shows_pairs(client, trained):
         assert decode_image(client.blobs.get(after.sample.image), "refined").shape == (SIDE, SIDE, 3)
     preview = decode_image(client.blobs.get(result.preview), "preview")
     assert preview.shape[0] > 2 * SIDE
+
+
+def test_images_are_weighed_by_how_real_they_look(client, trained):
+    samples = [client.sample(index) for index in range(3)]
+    request = pb.RefineRequest(job_id="weighed", model=trained.model, synthetic=samples, importance=True)
+    result = list(follow(client.stub.Refine, request))[-1].result
+    weights = np.array([refined.weight for refined in result.samples])
+    assert weights.mean() == pytest.approx(1)
+    assert (result.effective_sample_size > 0) == (result.importance_off == "")
+    sure = common_pb2.Model()
+    sure.CopyFrom(trained.model)
+    card = json.loads(client.blobs.get(trained.model.card))
+    card["metrics"]["calibration_accuracy"] = 0.99
+    sure.card.CopyFrom(client.blobs.put(json.dumps(card).encode(), "application/json"))
+    request = pb.RefineRequest(job_id="sure", model=sure, synthetic=samples, importance=True)
+    result = list(follow(client.stub.Refine, request))[-1].result
+    assert [refined.weight for refined in result.samples] == [1, 1, 1]
+    assert "99% of held-out crops apart" in result.importance_off
+    assert result.effective_sample_size == 0
+
+
+@pytest.mark.parametrize(
+    ("job_id", "options"),
+    [("gradient", {"psi": pb.FEATURE_TRANSFORM_GRADIENT}), ("hard", {"hard": 0.01}), ("r1", {"r1": 5.0})],
+)
+def test_options_depart_from_the_reports_objective(client, trained, job_id, options):
+    other = client.train(f"option-{job_id}", options=pb.RefinerOptions(**options))[-1].result
+    assert other.model.files["model.safetensors"].sha256 != trained.model.files["model.safetensors"].sha256
+
+
+@pytest.mark.parametrize("options", [{"psi": 9}, {"hard": -1.0}, {"r1": float("nan")}, {"r1": float("inf")}])
+def test_options_are_checked(client, options):
+    with pytest.raises(errors.InvalidInput, match=r"refiner option|feature transform"):
+        client.train("bad-option", options=pb.RefinerOptions(**options))
 
 
 def test_the_gate_keeps_the_unrefined_image_when_nuclei_move(client, trained):

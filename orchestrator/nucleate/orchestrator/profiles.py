@@ -32,6 +32,8 @@ class RunProfile:
     weight_synthetic: float
     weight_pseudo: float
     weight_accepted: float
+    # Weigh refined images by how real the discriminator takes them to be (Hou et al. 2019).
+    importance: bool = False
     # How, where the plan names a normalization target and no method.
     normalization: str = "reinhard"
 

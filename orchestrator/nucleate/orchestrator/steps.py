@@ -110,7 +110,7 @@ class Steps:
         self, cycle: int, model: common_pb2.Model, synthetic: Sequence[common_pb2.LabelledImage]
     ) -> Sequence[refiner_pb2.RefinedImage]:
         """Refine the synthetic images; where the mask gate refuses, the image comes back as it was."""
-        request = refiner_pb2.RefineRequest(model=model, synthetic=synthetic, preview=True)
+        request = refiner_pb2.RefineRequest(model=model, synthetic=synthetic, preview=True, importance=self._profile.importance)
         return self._job(f"cycle-{cycle}.refine", "refiner", "Refine", request, refiner_pb2.RefineResult).samples
 
     def build_dataset(

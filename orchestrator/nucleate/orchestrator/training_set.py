@@ -68,7 +68,8 @@ def composition(dataset: Dataset) -> dict[str, int]:
 
 def _synthetic(refined: refiner_pb2.RefinedImage, weight: float) -> _Labelled:
     sample, origin = refined.sample, Origin.REFINED if refined.gate.accepted else Origin.SYNTHETIC
-    return _Labelled(f"synthetic.{sample.id}", sample.image, sample.instances, origin, weight)
+    importance = refined.weight or 1.0  # 0: written before images were weighed
+    return _Labelled(f"synthetic.{sample.id}", sample.image, sample.instances, origin, weight * importance)
 
 
 def _pseudo(label: hovernet_pb2.SegmentedImage, image: common_pb2.Image, weight: float) -> _Labelled:

@@ -14,6 +14,7 @@ from torch import Tensor
 from nucleate.errors import EmptyInput, SizeMismatch
 from nucleate.pathology.instances import boundary_band
 
+HELD_OUT = 8  # one image of so many
 BAND = 3  # pixels on each side of a contour in which the edge must stay
 T = TypeVar("T")
 
@@ -50,11 +51,29 @@ class TrainingImages:
 
 @dataclass(frozen=True)
 class Batch:
-    """x (synthetic) and y (real) are float B3HW on [-1, 1]; band is B1HW, 1 within `BAND` pixels of a nuclear contour of x."""
+    """x (synthetic) and y (real) are float B3HW on [-1, 1].
+
+    band is B1HW, 1 within `BAND` pixels of a nuclear contour of x; mask is B1HW, 1 in its nuclei.
+    """
 
     x: Tensor
     y: Tensor
     band: Tensor
+    mask: Tensor
+
+
+def held_out(images: TrainingImages) -> tuple[TrainingImages, TrainingImages]:
+    """What to train on and what to calibrate on: every eighth image of each kind, or all where there are fewer than eight.
+
+    Calibrated on its own training images, D would be too sure of itself.
+    """
+    kept: list[list[Any]] = []
+    apart: list[list[Any]] = []
+    for side in (images.synthetic, images.real):
+        enough = len(side) >= HELD_OUT
+        kept.append([image for index, image in enumerate(side) if not enough or index % HELD_OUT != HELD_OUT - 1])
+        apart.append([image for index, image in enumerate(side) if not enough or index % HELD_OUT == HELD_OUT - 1])
+    return TrainingImages(*kept), TrainingImages(*apart)
 
 
 def draw_batch(images: TrainingImages, batch: int, crop: int, rng: np.random.Generator) -> Batch:
@@ -64,7 +83,8 @@ def draw_batch(images: TrainingImages, batch: int, crop: int, rng: np.random.Gen
     return Batch(
         x=to_signed(np.stack([rgb for rgb, _ in synthetic])),
         y=to_signed(np.stack(real)),
-        band=torch.from_numpy(np.stack([band for _, band in synthetic]))[:, None],
+        band=_planes([boundary_band(instances, BAND) for _, instances in synthetic]),
+        mask=_planes([instances > 0 for _, instances in synthetic]),
     )
 
 
@@ -106,9 +126,13 @@ def _any(choices: Sequence[T], rng: np.random.Generator) -> T:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _synthetic_crop(image: SyntheticImage, side: int, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[np.float32]]:
+def _synthetic_crop(image: SyntheticImage, side: int, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
     window = _window(image.rgb.shape, side, rng)
-    return window.cut(image.rgb), boundary_band(window.cut(image.instances), BAND).astype(np.float32)
+    return window.cut(image.rgb), window.cut(image.instances)
+
+
+def _planes(masks: Sequence[NDArray[np.bool_]]) -> Tensor:
+    return torch.from_numpy(np.stack(masks).astype(np.float32))[:, None]
 
 
 def _real_crop(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[Any]:

@@ -1,10 +1,11 @@
-"""The mask gate: refuses a refinement that moved or erased nuclei, because its instance map would no longer be true.
+"""The mask gate: refuses a refinement that moved, erased or invented nuclei, because its instance map would no longer be true.
 
 Two measurements on the haematoxylin plane, before against after, per nucleus:
 - shift: the lag that best matches the slope of the plane across the contour (± 6 px along the normals) in each of 16 sectors;
   of the sectors' lags s_k, a whole-nucleus translation is fitted (s_k = a + dx cos + dy sin) and the larger of its length and
   the mean |s_k| is the nucleus's shift, so that neither a translation nor a growth hides.
 - contrast: inside minus surroundings. Nuclei that keep less than half of it have vanished.
+And in the background: bodies as dark as nuclei and large enough, where there was none before, are hallucinated.
 Nuclei without a clear contour before are left out of both. A change of stain as a whole is no reason to refuse.
 """
 
@@ -30,12 +31,14 @@ MAX_OWN_LAG = 1.0  # pixels; a contour matched to itself elsewhere has a stronge
 MIN_SECTORS = 6
 SMOOTHING = 1.0  # pixels, sigma
 WINDOW = 2.5  # pixels, sigma: the slope at the contour counts, not the neighbours'
-MIN_AREA = 12  # pixels
+HALO = 3  # pixels round nuclei that belong to their edges
+BODY = 0.3  # of the median nuclear area; smaller dark spots are texture
+MAX_HALLUCINATED = 0.02  # per nucleus
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found. Shifts are pixels, `vanished` is a fraction of the `measured` nuclei."""
+    """What the gate found: shifts in pixels, `vanished` as a fraction of the `measured` nuclei, `hallucinated` per nucleus."""
 
     accepted: bool
     reason: str
@@ -43,6 +46,7 @@ class Verdict:
     shift_p95_px: float
     vanished: float
     measured: int
+    hallucinated: float = 0.0
 
 
 def judge_refinement(before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8], instances_HW: NDArray[np.int32]) -> Verdict:
@@ -57,7 +61,8 @@ def judge_refinement(before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8]
     if not found:
         return Verdict(True, "", 0.0, 0.0, 0.0, 0)
     lines = normals(instances_HW, [box for box, _ in found], [label for _, label in found])
-    before_NSL, after_NSL = (_sector_profiles(_density(rgb), lines) for rgb in (before_HW3, after_HW3))
+    before_HW, after_HW = _density(before_HW3), _density(after_HW3)
+    before_NSL, after_NSL = _sector_profiles(before_HW, lines), _sector_profiles(after_HW, lines)
     clear_NS = lines.clear.reshape(len(found), SECTORS, POINTS).all(axis=2)
     contrast_NS = _contrast(before_NSL)
     own_NS = _lags(before_NSL, before_NSL)
@@ -70,10 +75,31 @@ def judge_refinement(before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8]
     vanished_N = kept_N < VANISHED_BELOW * np.clip(np.median(kept_N), 0.5, 2.0)
     lag_NS = _lags(before_NSL, after_NSL) - own_NS
     shift_N = _nucleus_shift(lag_NS, normal_NS2, clear_NS)[measurable_N]
-    return _verdict(shift_N[~vanished_N], vanished_N)
+    return _verdict(shift_N[~vanished_N], vanished_N, _new_bodies(before_HW, after_HW, instances_HW) / len(found))
 
 
-def _verdict(shift_M: NDArray[np.float64], vanished_N: NDArray[np.bool_]) -> Verdict:
+def _new_bodies(before_HW: NDArray[np.float32], after_HW: NDArray[np.float32], instances_HW: NDArray[np.int32]) -> int:
+    """Dark bodies of nuclear size in the background that were not there before."""
+    nuclear_HW = instances_HW > 0
+    near_HW = cv2.dilate(nuclear_HW.astype(np.uint8), np.ones((2 * HALO + 1,) * 2, np.uint8)) > 0
+    if near_HW.all():
+        return 0
+    sizes = np.bincount(instances_HW[nuclear_HW])
+    least = BODY * float(np.median(sizes[sizes > 0]))
+    was_HW, is_HW = (_dark(plane, nuclear_HW, near_HW) for plane in (before_HW, after_HW))
+    count, labels_HW = cv2.connectedComponents(is_HW.astype(np.uint8), connectivity=4)
+    area = np.bincount(labels_HW.ravel(), minlength=count)[1:]
+    known = np.bincount(labels_HW[was_HW], minlength=count)[1:]
+    return int(np.count_nonzero((area >= least) & (known < 0.5 * area)))
+
+
+def _dark(density_HW: NDArray[np.float32], nuclear_HW: NDArray[np.bool_], near_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Background beyond half-way from its own typical density to that of nuclei: a change of stain moves both."""
+    nuclei, background = float(np.median(density_HW[nuclear_HW])), float(np.median(density_HW[~near_HW]))
+    return np.asarray(~near_HW & (density_HW > background + max(0.5 * (nuclei - background), 0.5 * MIN_CONTRAST)))
+
+
+def _verdict(shift_M: NDArray[np.float64], vanished_N: NDArray[np.bool_], hallucinated: float) -> Verdict:
     median, p95 = (
         # "lower": one nucleus among few is an outlier, not 5 % of them.
         (float(np.median(shift_M)), float(np.percentile(shift_M, 95, method="lower"))) if len(shift_M) else (0.0, 0.0)
@@ -85,10 +111,14 @@ def _verdict(shift_M: NDArray[np.float64], vanished_N: NDArray[np.bool_]) -> Ver
             (median > MAX_MEDIAN_SHIFT, f"contour shift median {median:.1f} px > {MAX_MEDIAN_SHIFT:g} px"),
             (p95 > MAX_P95_SHIFT, f"contour shift p95 {p95:.1f} px > {MAX_P95_SHIFT:g} px"),
             (vanished > MAX_VANISHED, f"{vanished:.2%} of the nuclei vanished > {MAX_VANISHED:.0%}"),
+            (
+                hallucinated > MAX_HALLUCINATED,
+                f"{hallucinated:.2f} new dark bodies per nucleus > {MAX_HALLUCINATED:g}",
+            ),
         )
         if failed
     ]
-    return Verdict(not reasons, "; ".join(reasons), median, p95, vanished, len(vanished_N))
+    return Verdict(not reasons, "; ".join(reasons), median, p95, vanished, len(vanished_N), hallucinated)
 
 
 def _density(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:

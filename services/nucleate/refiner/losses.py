@@ -10,8 +10,11 @@ Sums are taken as means over patches and pixels, so that λ does not change its 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nucleate.refiner.profiles import Psi
 
 
 def discriminator_loss(z_fake: Tensor, z_real: Tensor) -> Tensor:
@@ -24,9 +27,33 @@ def adversarial_loss(z_fake: Tensor) -> Tensor:
     return F.softplus(z_fake).mean()
 
 
-def self_regularization(refined_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
-    """Second term of L_R without its λ: mean absolute change; scalar."""
-    return (refined_BCHW - x_BCHW).abs().mean()
+def self_regularization(refined_BCHW: Tensor, x_BCHW: Tensor, psi: Psi = "identity") -> Tensor:
+    """Second term of L_R without its λ: |ψ(R(x)) - ψ(x)| as a mean; scalar.
+
+    ψ is the identity, as the report has it, or the image gradient (differences of neighbours, down and to the right).
+    """
+    change_BCHW = refined_BCHW - x_BCHW
+    if psi == "identity":
+        return change_BCHW.abs().mean()
+    return 0.5 * sum((change_BCHW.diff(dim=axis).abs().mean() for axis in (2, 3)), start=change_BCHW.new_zeros(()))
+
+
+def gradient_penalty(z_B1hw: Tensor, y_B3HW: Tensor) -> Tensor:
+    """R1 without its γ/2: squared gradient, at real images, of each one's mean logit; mean over images, scalar.
+
+    Mescheder et al., "Which training methods for GANs do actually converge?", ICML 2018, equation 9. `y_B3HW` must require
+    gradients, and `z_B1hw` come of it.
+    """
+    (slope_B3HW,) = torch.autograd.grad(z_B1hw.mean(dim=(1, 2, 3)).sum(), y_B3HW, create_graph=True)
+    return slope_B3HW.square().sum(dim=(1, 2, 3)).mean()
+
+
+def task_loss(logits_B1HW: Tensor, mask_B1HW: Tensor) -> Tensor:
+    """Cross-entropy of a segmenter that finds nuclei in refined images; scalar.
+
+    L_hard of Hou et al. (CVPR 2019; report section 2.2) is minus this: refined images should be hard to segment.
+    """
+    return F.binary_cross_entropy_with_logits(logits_B1HW, mask_B1HW)
 
 
 def edge_regularization(refined_BCHW: Tensor, x_BCHW: Tensor, band_B1HW: Tensor) -> Tensor:

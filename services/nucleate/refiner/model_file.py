@@ -42,6 +42,14 @@ def unpack(model: ModelBytes) -> tuple[Refiner, Discriminator]:
     return refiner.eval(), discriminator
 
 
+def metrics_of(card: bytes) -> dict[str, float]:
+    """The numbers measured after training; none in a card without them."""
+    metrics: Any = FORMAT.read_card(card).get("metrics")
+    return (
+        {name: value for name, value in metrics.items() if isinstance(value, int | float)} if isinstance(metrics, dict) else {}
+    )
+
+
 def _config(card: bytes) -> dict[str, Any]:
     config: Any = FORMAT.read_card(card).get("config")
     widths = [config.get(key) for key in CONFIG_KEYS if key != "bound"] if isinstance(config, dict) else [None]

@@ -90,6 +90,35 @@ class Discriminator(nn.Module):
         return z_B1hw
 
 
+class TaskNetwork(nn.Module):
+    """The segmenter of L_hard (Hou et al. 2019): B3HW on [-1, 1] -> B1HW logits of P(nucleus), by dilated convolutions."""
+
+    DILATIONS = (1, 2, 4)
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = (3, *[channels] * len(self.DILATIONS))
+        self.layers = nn.ModuleList(
+            nn.Conv2d(widths[i], widths[i + 1], 3, padding=dilation, dilation=dilation)
+            for i, dilation in enumerate(self.DILATIONS)
+        )
+        self.outlet = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x_B3HW: Tensor) -> Tensor:
+        """Logits of the same height and width."""
+        for layer in self.layers:
+            x_B3HW = F.leaky_relu(layer(x_B3HW), SLOPE)
+        logits_B1HW: Tensor = self.outlet(x_B3HW)
+        return logits_B1HW
+
+
+def build_task(channels: int, seed: int) -> TaskNetwork:
+    """A fresh segmenter whose weights depend on `seed` only; the global torch generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((seed + 1) % 2**63)
+        return TaskNetwork(channels)
+
+
 def build_pair(
     channels: int, blocks: int, bound: float, discriminator_channels: int, seed: int
 ) -> tuple[Refiner, Discriminator]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from nucleate.errors import UnknownProfile
+from nucleate.errors import InvalidInput, UnknownProfile
+
+Psi = Literal["identity", "gradient"]
 
 
 @dataclass(frozen=True)
 class Profile:
     """Everything that decides a training besides its images and its seed.
 
-    Lengths are pixels, images are on [-1, 1], λ are per-pixel means (not sums: they do not grow with the crop).
+    Lengths are pixels, images are on [-1, 1], λ are per-pixel means (not sums: they do not grow with the crop). `psi` is the
+    feature transform of the self-regularization, `lambda_hard` the weight of the task-aware loss, `r1` that of the gradient
+    penalty on real crops; see `losses`.
     """
 
     name: str
@@ -32,6 +38,16 @@ class Profile:
     bound: float = 0.3
     jpeg_quality: tuple[int, int] = (70, 96)
     colour_jitter: float = 0.04
+    psi: Psi = "identity"
+    lambda_hard: float = 0.0
+    r1: float = 0.0
+
+    def departing(self, psi: Psi, hard: float, r1: float) -> Profile:
+        """The same with other terms in the objective; raises InvalidInput for a weight that is negative or not finite."""
+        for name, value in (("hard", hard), ("r1", r1)):
+            if not math.isfinite(value) or value < 0:
+                raise InvalidInput(f"refiner option {name} is {value}: give a weight from 0 up")
+        return replace(self, psi=psi, lambda_hard=hard, r1=r1)
 
 
 PROFILES = {

@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nucleate.errors import EmptyInput, InvalidModel
+from nucleate.errors import EmptyInput, InvalidInput, InvalidModel
 from nucleate.learning.device import choose_device
 from nucleate.learning.model_file import ModelBytes
 from nucleate.pathology.codec import decode_image, decode_instances, encode_png
 from nucleate.pathology.drawing import mosaic
 from nucleate.refiner.crops import SyntheticImage, TrainingImages
 from nucleate.refiner.gate import Verdict, judge_refinement
+from nucleate.refiner.importance import Calibration, image_logit, weigh
 from nucleate.refiner.inference import refine_image
-from nucleate.refiner.model_file import pack, unpack
-from nucleate.refiner.networks import Refiner
-from nucleate.refiner.profiles import profile_named
+from nucleate.refiner.model_file import metrics_of, pack, unpack
+from nucleate.refiner.networks import Discriminator, Refiner
+from nucleate.refiner.profiles import Profile, Psi, profile_named
 from nucleate.refiner.settings import RefinerSettings
 from nucleate.refiner.state import TrainingState
 from nucleate.refiner.training import train
@@ -47,11 +48,11 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> Iterator[pb.RefinerServiceTrainResponse]:
         """Train a refiner on synthetic pairs and un-annotated real images."""
-        profile_named(request.profile)
+        profile = _profile(request)
         if not request.synthetic or not request.real:
             missing = "real" if request.synthetic else "synthetic"
             raise EmptyInput(f"refiner training got no {missing} images: send at least one")
-        return self._jobs.stream(request, pb.RefinerServiceTrainResponse, lambda job: self._train(request, job))
+        return self._jobs.stream(request, pb.RefinerServiceTrainResponse, lambda job: self._train(request, profile, job))
 
     def Refine(
         self,
@@ -65,8 +66,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
             raise InvalidModel("refine got no model: send the one that RefinerService.Train returned")
         return self._jobs.stream(request, pb.RefineResponse, lambda job: self._refine(request, job))
 
-    def _train(self, request: pb.RefinerServiceTrainRequest, job: Job) -> pb.RefinerServiceTrainResult:
-        profile = profile_named(request.profile)
+    def _train(self, request: pb.RefinerServiceTrainRequest, profile: Profile, job: Job) -> pb.RefinerServiceTrainResult:
         images = TrainingImages(
             synthetic=[self._synthetic(sample) for sample in request.synthetic],
             real=[decode_image(self._blobs.get(image.data), f"image '{image.id}'") for image in request.real],
@@ -96,7 +96,8 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         return pb.RefinerServiceTrainResult(model=self._put_model(model), metrics=metrics)
 
     def _refine(self, request: pb.RefineRequest, job: Job) -> pb.RefineResult:
-        refiner, _ = unpack(self._model_bytes(request.model))
+        model = self._model_bytes(request.model)
+        refiner, discriminator = unpack(model)
         refiner.to(self._device)
         result = pb.RefineResult.FromString(job.restored() or b"")
         total = len(request.synthetic)
@@ -106,6 +107,8 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
             job.progress(index + 1, total, f"refining {request.synthetic[index].id}", refused=float(refused))
             if (index + 1) % _CHECKPOINT_EVERY == 0:
                 job.checkpoint(result.SerializeToString())
+        if request.importance:
+            self._weigh(result, discriminator.to(self._device).eval(), Calibration.from_metrics(metrics_of(model.card)), job)
         if request.preview:
             picture = encode_png(self._preview(request.synthetic, result.samples))
             result.preview.CopyFrom(self._blobs.put(picture, "image/png"))
@@ -119,7 +122,18 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         if verdict.accepted:
             png = encode_png(refined_HW3)
             kept.image.CopyFrom(self._blobs.put(png, "image/png", dtype="uint8", shape=refined_HW3.shape))
-        return pb.RefinedImage(sample=kept, gate=_verdict_message(verdict))
+        return pb.RefinedImage(sample=kept, gate=_verdict_message(verdict), weight=1.0)
+
+    def _weigh(self, result: pb.RefineResult, discriminator: Discriminator, calibration: Calibration | None, job: Job) -> None:
+        """Give every image its importance weight, or say why none has one."""
+        logits: list[float] = []
+        for each in result.samples:
+            job.progress(len(logits), len(result.samples), "weighing images")
+            logits.append(image_logit(discriminator, decode_image(self._blobs.get(each.sample.image), each.sample.id)))
+        weights = weigh(np.array(logits), calibration)
+        for each, value in zip(result.samples, weights.values, strict=True):
+            each.weight = value
+        result.effective_sample_size, result.importance_off = weights.effective, weights.off
 
     def _synthetic(self, sample: common_pb2.LabelledImage) -> SyntheticImage:
         name = f"image '{sample.id}'"
@@ -151,7 +165,16 @@ def _verdict_message(verdict: Verdict) -> pb.GateVerdict:
         shift_median_px=verdict.shift_median_px,
         shift_p95_px=verdict.shift_p95_px,
         vanished=verdict.vanished,
+        hallucinated=verdict.hallucinated,
     )
+
+
+def _profile(request: pb.RefinerServiceTrainRequest) -> Profile:
+    options = request.options
+    if options.psi not in pb.FeatureTransform.values():
+        raise InvalidInput(f"feature transform {options.psi} is unknown here: choose one of the protocol's")
+    psi: Psi = "gradient" if options.psi == pb.FEATURE_TRANSFORM_GRADIENT else "identity"
+    return profile_named(request.profile).departing(psi, options.hard, options.r1)
 
 
 def _digest(request: pb.RefinerServiceTrainRequest) -> str:

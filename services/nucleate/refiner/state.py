@@ -10,12 +10,15 @@ from torch import nn
 from nucleate.errors import InvalidModel
 from nucleate.learning import checkpoint
 from nucleate.refiner.history import HistoryBuffer
-from nucleate.refiner.networks import Discriminator, Refiner, build_pair
+from nucleate.refiner.networks import Discriminator, Refiner, TaskNetwork, build_pair, build_task
 from nucleate.refiner.profiles import Profile
 
 
 class TrainingState:
-    """R, D, the moving average of R, both optimizers, the history buffer and the number of steps done."""
+    """R, D, the moving average of R, both optimizers, the history buffer and the number of steps done.
+
+    With `lambda_hard`, the segmenter of L_hard and its optimizer as well.
+    """
 
     def __init__(self, profile: Profile, seed: int, device: torch.device) -> None:
         refiner, discriminator = build_pair(
@@ -29,6 +32,10 @@ class TrainingState:
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), profile.discriminator_rate, betas=(0.5, 0.99)
         )
+        self.task: TaskNetwork | None = None
+        if profile.lambda_hard:
+            self.task = build_task(profile.channels, seed).to(device)
+            self.task_optimizer = torch.optim.Adam(self.task.parameters(), profile.discriminator_rate)
         self.history = HistoryBuffer(profile.history, profile.crop)
         self.step = 0
 
@@ -65,7 +72,12 @@ class TrainingState:
             self.history.count, self.step = int(tensors["history.count"]), int(tensors["step"])
 
     def _modules(self) -> dict[str, nn.Module]:
-        return {"refiner": self.refiner, "average": self.average, "discriminator": self.discriminator}
+        pair: dict[str, nn.Module] = {"refiner": self.refiner, "average": self.average, "discriminator": self.discriminator}
+        return pair | ({"task": self.task} if self.task else {})
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"refiner_adam": self.refiner_optimizer, "discriminator_adam": self.discriminator_optimizer}
+        pair: dict[str, torch.optim.Optimizer] = {
+            "refiner_adam": self.refiner_optimizer,
+            "discriminator_adam": self.discriminator_optimizer,
+        }
+        return pair | ({"task_adam": self.task_optimizer} if self.task else {})

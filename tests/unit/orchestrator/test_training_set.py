@@ -55,6 +55,12 @@ def test_synthetic_pairs_are_split_80_20_and_all_else_trains() -> None:
     assert "pool.i3" not in {sample.id for sample in dataset.samples}
 
 
+def test_importance_multiplies_the_weight_of_synthetic_images() -> None:
+    refined = [refiner_pb2.RefinedImage(sample=pair("s0"), weight=1.5), refiner_pb2.RefinedImage(sample=pair("s1"))]
+    dataset = training_set(profile_named("cpu"), 7, refined=refined, pool={}, labels=[], accepted=[])
+    assert {sample.id: round(sample.weight, 6) for sample in dataset.samples} == {"synthetic.s0": 0.3, "synthetic.s1": 0.2}
+
+
 def test_the_manifest_depends_on_what_is_in_it_only() -> None:
     assert build(order=-1).to_json() == build().to_json()
     assert build(accepted=4).digest != build().digest

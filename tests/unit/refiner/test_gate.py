@@ -104,6 +104,24 @@ def test_erased_nuclei_are_refused(count):
     assert verdict.vanished == pytest.approx(count / 64, abs=0.02)
 
 
+@pytest.mark.parametrize(("count", "accepted"), [(1, True), (2, False)])
+def test_invented_nuclei_are_refused(count, accepted):
+    invented = INSTANCES.copy()
+    for x in range(count):
+        cv2.circle(invented, (32 + 64 * x, 32), 6, 65 + x, -1)
+    verdict = judge_refinement(IMAGE, tissue(invented), INSTANCES)
+    assert verdict.hallucinated == count / 64
+    assert verdict.accepted is accepted
+    assert accepted or "new dark bodies per nucleus" in verdict.reason
+
+
+def test_bodies_that_were_there_before_are_not_invented():
+    invented = INSTANCES.copy()
+    cv2.circle(invented, (32, 32), 6, 65, -1)
+    already = tissue(invented)
+    assert judge_refinement(already, already, INSTANCES).hallucinated == 0
+
+
 def test_without_nuclei_there_is_nothing_to_lose():
     nothing = np.zeros_like(INSTANCES)
     assert judge_refinement(IMAGE, move(IMAGE, 3, 0), nothing).accepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from nucleate.refiner.losses import (
     adversarial_loss,
     discriminator_loss,
     edge_regularization,
+    gradient_penalty,
     self_regularization,
 )
 
@@ -54,3 +56,19 @@ def test_edge_regularization_lets_colour_change_but_not_edges_in_the_band():
     moved[..., 4, 4] += 0.5
     assert edge_regularization(moved, x, band) > 0.01
     assert edge_regularization(moved, x, torch.zeros_like(band)) == 0
+
+
+def test_the_gradient_transform_sees_edges_and_not_colour():
+    x = torch.rand(2, 3, 16, 16)
+    assert float(self_regularization(x + 0.3, x, "gradient")) < 1e-6
+    ramp = torch.linspace(0, 15, 16).expand(2, 3, 16, 16)
+    assert self_regularization(x + ramp, x, "gradient").item() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_the_gradient_penalty_of_a_linear_critic_is_its_closed_form():
+    slope = torch.rand(3, 8, 8)
+    y = torch.rand(4, 3, 8, 8, requires_grad=True)
+    z = (y * slope).sum(dim=(1, 2, 3)).view(4, 1, 1, 1)
+    assert gradient_penalty(z, y).item() == pytest.approx(float(slope.square().sum()), rel=1e-5)
+    spread = z.expand(4, 1, 5, 5)  # the mean over patches, not their sum
+    assert gradient_penalty(spread, y).item() == pytest.approx(float(slope.square().sum()), rel=1e-5)

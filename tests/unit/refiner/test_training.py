@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nucleate.errors import Aborted, CorruptBlob, EmptyInput, InvalidModel, SizeMismatch
-from nucleate.refiner.crops import SyntheticImage, TrainingImages, draw_batch, to_bytes, to_signed
+from nucleate.refiner.crops import SyntheticImage, TrainingImages, draw_batch, held_out, to_bytes, to_signed
 from nucleate.refiner.history import HistoryBuffer
 from nucleate.refiner.model_file import DISCRIMINATOR_FILE, REFINER_FILE, ModelBytes, pack, unpack
 from nucleate.refiner.profiles import PROFILES
@@ -36,12 +36,12 @@ def images(side=64):
     return TrainingImages([SyntheticImage("s", rgb, instances)], [rng.integers(120, 240, (side, side, 3), dtype=np.uint8)])
 
 
-def run(state, on_checkpoint=lambda data: None, stop_at=None):
+def run(state, on_checkpoint=lambda data: None, stop_at=None, profile=TINY):
     def on_step(step, losses):
         if step == stop_at:
             raise InterruptedError
 
-    return train(images(), TINY, state, 7, on_step=on_step, on_checkpoint=on_checkpoint)
+    return train(images(), profile, state, 7, on_step=on_step, on_checkpoint=on_checkpoint)
 
 
 def test_a_killed_training_resumes_to_the_same_bits():
@@ -55,6 +55,30 @@ def test_a_killed_training_resumes_to_the_same_bits():
     assert resumed.step == 4
     assert run(resumed) == metrics
     assert resumed.to_bytes() == whole.to_bytes()
+
+
+@pytest.mark.parametrize("options", [("gradient", 0.0, 0.0), ("identity", 1e-2, 0.0), ("identity", 0.0, 5.0)])
+def test_options_change_the_training_and_resume_to_the_same_bits(options):
+    profile = TINY.departing(*options)
+    kept, plain, whole = [], TrainingState(TINY, 7, CPU), TrainingState(profile, 7, CPU)
+    run(plain)
+    run(whole, kept.append, profile=profile)
+    resumed = TrainingState(profile, 7, CPU)
+    resumed.restore(kept[-1])
+    run(resumed, profile=profile)
+    assert resumed.to_bytes() == whole.to_bytes()
+    weights = [torch.cat([p.flatten() for p in state.refiner.parameters()]) for state in (plain, whole)]
+    assert not torch.equal(*weights)
+
+
+def test_what_is_held_out_is_never_trained_on():
+    many = TrainingImages([images().synthetic[0]] * 9, [np.full((64, 64, 3), k, np.uint8) for k in range(17)])
+    lessons, apart = held_out(many)
+    assert [int(real[0, 0, 0]) for real in apart.real] == [7, 15]
+    assert len(lessons.real) == 15
+    assert (len(lessons.synthetic), len(apart.synthetic)) == (8, 1)
+    few = held_out(images())
+    assert [len(side.real) for side in few] == [1, 1]
 
 
 def test_another_seed_trains_another_model_and_the_refiner_moves():
