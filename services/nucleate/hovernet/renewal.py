@@ -4,6 +4,10 @@ The first labels of the pool come from elsewhere (the training-free segmenter, o
 has seen accepted masks it knows better, and repeating the old labels would only hold it back: with the same eight accepted
 windows, 300 steps without renewing gave AJI .475 and PQ .427 on the Kumar test images, 400 steps with it .495 and .436 (one
 seed each).
+
+As long as no mask has been accepted, the new labels get their borders from the image (`pseudo.outlines`): on the Kumar test
+images that raised cycle 1 from AJI .508, PQ .451 to .516, .465 (seed 0). Once people have drawn borders, the network's own are
+better: outlines took .013 off the PQ of its labels of the pool.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from nucleate.hovernet.postprocess import PostProcessing
 from nucleate.hovernet.pseudo import Trust
 from nucleate.hovernet.sampling import TrainingSample
 
-PSEUDO = "pseudo"
+PSEUDO, ACCEPTED = "pseudo", "accepted"
 
 
 class Listener(Protocol):
@@ -31,11 +35,15 @@ class Listener(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Renewal:
-    """How the pool is seen and labelled, and what of it is trusted."""
+    """How the pool is seen and labelled, and what of it is trusted.
+
+    `outlines`: borders are drawn anew while no sample is of origin "accepted".
+    """
 
     tiling: Tiling = dataclasses.field(default_factory=lambda: Tiling(views=(0, 6)))
     post: PostProcessing = dataclasses.field(default_factory=PostProcessing)
     trust: Trust = dataclasses.field(default_factory=Trust)
+    outlines: bool = False
 
 
 def renewed(
@@ -47,6 +55,8 @@ def renewed(
     """
     if teacher is None:
         return list(samples)
+    if any(sample.origin == ACCEPTED for sample in samples):
+        how = dataclasses.replace(how, outlines=False)
     return [_relabelled(sample, teacher, how, listener, at) if sample.origin == PSEUDO else sample for sample in samples]
 
 
@@ -54,5 +64,9 @@ def _relabelled(
     sample: TrainingSample, teacher: HoVerNet, how: Renewal, listener: Listener, at: tuple[int, int]
 ) -> TrainingSample:
     listener.progress(*at, "labelling the pool anew")
-    instances, ignore = pseudo.labels(inference.predict(teacher, sample.image, how.tiling), how.post, how.trust)
+    prediction = inference.predict(teacher, sample.image, how.tiling)
+    if how.outlines:
+        instances, ignore = pseudo.outlines(sample.image, prediction, how.post, how.trust)
+    else:
+        instances, ignore = pseudo.labels(prediction, how.post, how.trust)
     return dataclasses.replace(sample, instances=instances, ignore=ignore, types=None) if instances.any() else sample

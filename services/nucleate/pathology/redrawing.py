@@ -65,6 +65,23 @@ def redraw(margin_HW: Float, radius: float, instances_HW: NDArray[np.int32]) -> 
     return drawn_HW, (np.flatnonzero(trusted) + 1).tolist()
 
 
+def outlined(margin_HW: Float, radius: float, instances_HW: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The labels whose outlines are clear enough, drawn as these; instance map of the whole image. None is added.
+
+    Args:
+        margin_HW: haematoxylin margin of the whole image, as of `appearance.margin`.
+        radius: of the image's typical nucleus in px, as of `scale.typical_radius`.
+        instances_HW: labels so far.
+    """
+    drawn_HW = np.zeros_like(instances_HW)
+    centres_N2 = _deepest_points(instances_HW)
+    if len(centres_N2):
+        outlines = find_outlines(margin_HW, centres_N2, TYPICAL * radius)
+        least = LEAST_WEAKEST * float(np.quantile(outlines.weakest, 0.75))
+        list(_draw_clearest(outlines, centres_N2, least, drawn_HW))
+    return drawn_HW
+
+
 def _deepest_points(instances_HW: NDArray[np.int32]) -> Float:
     """x, y of the pixel of each label that is farthest from its edge."""
     points = []
