@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nucleate.pathology.stain import tissue_mask
 from nucleate.synthesis.compose import blend, lay_material, soft_mask
+from nucleate.synthesis.distractors import scatter_distractors
 from nucleate.synthesis.masks import Layout, Scatter, scatter
 from nucleate.synthesis.profiles import Profile
 from nucleate.synthesis.reference import Reference, mean_colour, sharpness
@@ -41,19 +42,20 @@ class Synthetic:
 
 def synthesize(reference: Reference, index: int, seed: int, profile: Profile) -> Synthetic:
     """Draw synthetic image `index` of the run `seed` from one reference."""
-    window_rng, mask_rng, material_rng, sensor_rng = (
-        np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(4)
+    window_rng, mask_rng, material_rng, sensor_rng, distractor_rng = (
+        np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(5)
     )
     window = draw_window(window_rng, reference.chance, profile.size)
     drawn = scatter(
         mask_rng,
-        layout_of(reference, window),
+        layout_of(reference, window, profile),
         max_overlap=profile.max_overlap,
         roughness=profile.roughness,
         tries=profile.tries,
     )
     material = lay_material(drawn, reference.nuclei, reference.material_rgb, material_rng, profile.gain_spread)
     background = np.ascontiguousarray(reference.background_rgb[window.rows[:, None], window.columns])
+    background, distractors = scatter_distractors(background, drawn.instances, reference, profile.distractors, distractor_rng)
     mask = soft_mask(drawn.instances, reference.edge_sigma)
     image = expose(blend(mask, material, background, profile.composite), reference.sharpness, sensor_rng)
     turns, mirrored = int(window_rng.integers(4)), bool(window_rng.integers(2))
@@ -62,7 +64,13 @@ def synthesize(reference: Reference, index: int, seed: int, profile: Profile) ->
         turned(drawn.instances, turns, mirrored=mirrored),
         drawn.requested,
         len(drawn.nuclei),
-        {"seed": seed, "index": index, "realism": realism(image, reference), **_provenance(reference, profile, drawn, window)},
+        {
+            "seed": seed,
+            "index": index,
+            "realism": realism(image, reference),
+            "distractors": distractors,
+            **_provenance(reference, profile, drawn, window),
+        },
     )
 
 
@@ -89,7 +97,7 @@ def _mirrored(start: int, size: int, length: int) -> NDArray[np.intp]:
     return np.where(index < length, index, 2 * length - 1 - index)
 
 
-def layout_of(reference: Reference, window: Window) -> Layout:
+def layout_of(reference: Reference, window: Window, profile: Profile) -> Layout:
     """What the mask of a window is drawn from."""
     nuclei = reference.nuclei
     chance = reference.chance[window.rows[:, None], window.columns]
@@ -102,6 +110,7 @@ def layout_of(reference: Reference, window: Window) -> Layout:
         similar=reference.similar,
         expected=float(chance.sum()),
         touching=reference.touching,
+        outline_power=reference.outline_power if profile.outline == "fourier" else None,
     )
 
 

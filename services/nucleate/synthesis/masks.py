@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.synthesis.shapes import outline, reach
+from nucleate.synthesis.shapes import fourier_outline, outline, reach
 
 _SUBPIXEL_BITS = 4
 #: Smaller than this a nucleus cut by the image border is not worth a label (px).
@@ -100,7 +100,7 @@ class Layout:
     `chance`: HW float32, relative probability of a centre at every pixel. `nearest`: HW int32, index of the reference
     nucleus nearest to every pixel. `areas` (px^2), `axis_ratios`, `angles` (rad): of every reference nucleus. `similar`:
     (n, k) int32, the reference nuclei nearest to each, itself included. `expected`: mean number of nuclei. `touching`:
-    fraction that touches another.
+    fraction that touches another. `outline_power`: of the reference's outlines, see `shapes.radial_power`; None for polygons.
     """
 
     chance: NDArray[np.float32]
@@ -111,6 +111,7 @@ class Layout:
     similar: NDArray[np.int32]
     expected: float
     touching: float
+    outline_power: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,18 @@ class _Placing:
             area = float(self.layout.areas[model]) * float(np.exp(self.rng.normal(0.0, 0.12)))
             ratio = float(np.clip(self.layout.axis_ratios[model] * np.exp(self.rng.normal(0.0, 0.08)), 0.25, 1.0))
             angle = float(self.layout.angles[model] + self.rng.normal(0.0, 0.25))
-            points_xy = outline(self.rng, area, ratio, angle, self.roughness)
+            points_xy = self._outline(area, ratio, angle)
             touch = bool(self.nuclei) and self.rng.random() < 0.5 * self.layout.touching
             x, y = self._beside(place, points_xy) if touch else place
             if self.canvas.place(points_xy + np.array([x, y], dtype=np.float32)):
                 self.nuclei.append(Nucleus(self.canvas.count, float(x), float(y), area, angle, model))
                 self._uses[model] += 1
                 return
+
+    def _outline(self, area: float, ratio: float, angle: float) -> NDArray[np.float32]:
+        if self.layout.outline_power is None:
+            return outline(self.rng, area, ratio, angle, self.roughness)
+        return fourier_outline(self.rng, area, ratio, angle, self.layout.outline_power)
 
     def _model(self, place: NDArray[np.float64]) -> int:
         """A reference nucleus near the place, among those that this image has used least."""

@@ -13,28 +13,32 @@ MIN_SIZE, MAX_SIZE = 64, 4096
 Fill = Literal["detail", "telea"]
 Material = Literal["nuclei", "eosin"]
 Composite = Literal["density", "linear"]
+Outline = Literal["fourier", "polygon"]
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Everything that shapes a synthetic image besides its reference; lengths in pixels at 40x (0.25 um).
 
-    `fill`, `material` and `composite` name the method of each step; "telea", "eosin" and "linear" together are the
-    report's own. `max_overlap` is intersection over the area of the smaller nucleus (report: 0.05). `roughness` is the
-    standard deviation of the radius of the random polygons. `tries` is how many places a nucleus is offered before it is
-    dropped and counted. `jitter` is how far a nucleus strays from the places where the reference has one.
+    `fill`, `material`, `composite` and `outline` name the method of each step; "telea", "eosin", "linear" and "polygon"
+    together are the report's own. `max_overlap` is intersection over the area of the smaller nucleus (report: 0.05).
+    `roughness` is the standard deviation of the radius of the random polygons. `tries` is how many places a nucleus is offered
+    before it is dropped and counted. `distractors` are hard negatives per nucleus. `jitter` is how far a nucleus strays from
+    the places where the reference has one, in px.
     """
 
     size: int = 384
     fill: Fill = "detail"
     material: Material = "nuclei"
     composite: Composite = "density"
+    outline: Outline = "fourier"
     max_overlap: float = 0.05
     roughness: float = 0.1
     tries: int = 6
     jitter: float = 5.0
     scattered: float = 0.35
     gain_spread: float = 0.07
+    distractors: float = 0.04
     reference_side: int = 2048
 
     def for_references(self) -> Profile:
@@ -61,7 +65,16 @@ PROFILES = MappingProxyType(
         "tiny": Profile(size=128, reference_side=256),
         "cpu": Profile(size=384),
         "full": Profile(size=1000, reference_side=4096),
-        "report": Profile(size=384, fill="telea", material="eosin", composite="linear", roughness=0.14, scattered=1.0),
+        "report": Profile(
+            size=384,
+            fill="telea",
+            material="eosin",
+            composite="linear",
+            outline="polygon",
+            roughness=0.14,
+            scattered=1.0,
+            distractors=0.0,
+        ),
     }
 )
 

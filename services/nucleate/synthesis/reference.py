@@ -17,7 +17,7 @@ from nucleate.pathology.edges import edge_width
 from nucleate.pathology.stain import od_to_rgb, require_tissue, rgb_to_od, separate, tissue_mask
 from nucleate.synthesis.background import remove_nuclei
 from nucleate.synthesis.material import nuclear_material
-from nucleate.synthesis.nuclei import Nuclei, measure_nuclei, nearest_label
+from nucleate.synthesis.nuclei import Nuclei, measure_nuclei, nearest_label, outline_power
 from nucleate.synthesis.profiles import Profile
 from nucleate.synthesis.regions import haematoxylin, sub_segmentation, super_segmentation
 
@@ -41,7 +41,7 @@ class Reference:
     `removed`: fraction of the image that was filled. `residual`: nuclear specks left in the background. `sharpness`: see there.
     `tissue_px`: stained area. `tissue_rgb`: its mean colour, grey levels. `haematoxylin_od`: median density in "nuclei" and
     in the "background". `stain_vectors`: unit vectors (R, G, B) in optical density, haematoxylin above eosin, 2 x 3; None
-    where two can't be told apart.
+    where two can't be told apart. `outline_power`: irregularity of outlines by order, see `shapes.radial_power`.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Reference:
     tissue_rgb: tuple[float, float, float]
     haematoxylin_od: dict[str, float]
     stain_vectors: NDArray[np.float64] | None
+    outline_power: NDArray[np.float64]
 
 
 def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference:
@@ -110,6 +111,7 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
             "background": float(np.median(stain.density[tissue & ~removed])) if (tissue & ~removed).any() else 0.0,
         },
         stain_vectors=stains.vectors if stains else None,
+        outline_power=outline_power(instances, nuclei, np.flatnonzero(well_formed) + 1),
     )
 
 

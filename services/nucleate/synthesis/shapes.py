@@ -1,8 +1,9 @@
-"""Outlines of synthetic nuclei: random irregular polygons, smoothed until they look like nuclei.
+"""Outlines of synthetic nuclei: ellipses whose radius varies as that of the reference's nuclei, or random polygons.
 
-The polygon is the one of Hou et al. (reference [6] of the report): vertices at irregular angles around a centre, radii
-normally distributed. Its radius as a function of the angle is then smoothed, so that the corners go and the irregularity
-stays, and it is stretched to the wanted area, axis ratio and orientation.
+By default the radius of an ellipse is perturbed by a random Fourier series whose mean power, order by order, is measured on the
+reference. The report's mode draws the polygon of Hou et al. (its reference [6]): vertices at irregular angles around a centre,
+radii normally distributed; its radius as a function of the angle is then smoothed, so that the corners go and the irregularity
+stays. Either is stretched to the wanted area, axis ratio and orientation.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 POINTS = 48
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, POINTS, endpoint=False)
 _MIN_VERTICES, _MAX_VERTICES = 10, 17
+#: Orders of the Fourier series: 1 is a shift and 2 an ellipse; above 8 there is nothing but the pixel grid.
+ORDERS = np.arange(3, 9)
+_LEAST_RADIUS, _MOST_RADIUS = 0.5, 1.5
 
 
 def polygon_radii(
@@ -26,7 +30,7 @@ def polygon_radii(
     vertices = int(rng.integers(_MIN_VERTICES, _MAX_VERTICES + 1))
     steps = 1.0 + irregularity * rng.uniform(-0.9, 0.9, vertices)
     angles = np.concatenate([[0.0], np.cumsum(steps)[:-1]]) * (2.0 * np.pi / steps.sum())
-    radii = np.clip(rng.normal(1.0, spikiness, vertices), 0.5, 1.5)
+    radii = np.clip(rng.normal(1.0, spikiness, vertices), _LEAST_RADIUS, _MOST_RADIUS)
     return angles, radii
 
 
@@ -44,7 +48,36 @@ def outline(rng: np.random.Generator, area: float, axis_ratio: float, angle: flo
     """
     irregularity = float(rng.uniform(0.3, 1.0))
     spikiness = roughness * float(rng.uniform(0.6, 1.6))
-    radii = smooth_radii(*polygon_radii(rng, irregularity, spikiness))
+    return _stretched(smooth_radii(*polygon_radii(rng, irregularity, spikiness)), area, axis_ratio, angle)
+
+
+def fourier_outline(
+    rng: np.random.Generator, area: float, axis_ratio: float, angle: float, power_K: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """As `outline`, of an ellipse with a relative radius of random phases and the mean power `power_K` (see `radial_power`)."""
+    waves = np.outer(ORDERS, _ANGLES)
+    cosines, sines = rng.normal(0.0, 1.0, (2, len(ORDERS))) * np.sqrt(power_K)
+    radii = 1.0 + cosines @ np.cos(waves) + sines @ np.sin(waves)
+    return _stretched(np.clip(radii, _LEAST_RADIUS, _MOST_RADIUS), area, axis_ratio, angle)
+
+
+def radial_power(contour_P2: NDArray[np.floating], axis_ratio: float, angle: float) -> NDArray[np.float64]:
+    """Mean square of every one of `ORDERS` in the relative radius of a contour, once its ellipse is made a circle.
+
+    Args:
+        contour_P2: (x, y) around the centre of the nucleus, px.
+        axis_ratio: minor / major in (0, 1].
+        angle: of the major axis, rad.
+    """
+    cos, sin = np.cos(angle), np.sin(angle)
+    along = (contour_P2 @ np.array([cos, sin])) * np.sqrt(axis_ratio)
+    across = (contour_P2 @ np.array([-sin, cos])) / np.sqrt(axis_ratio)
+    radii = np.interp(_ANGLES, np.arctan2(across, along), np.hypot(along, across), period=2.0 * np.pi)
+    waves = np.fft.rfft(radii / radii.mean()) / POINTS
+    return np.asarray(2.0 * np.abs(waves[ORDERS]) ** 2, np.float64)
+
+
+def _stretched(radii: NDArray[np.float64], area: float, axis_ratio: float, angle: float) -> NDArray[np.float32]:
     x = radii * np.cos(_ANGLES)
     y = radii * np.sin(_ANGLES) * axis_ratio
     scale = np.sqrt(area / max(enclosed_area(x, y), 1e-6))

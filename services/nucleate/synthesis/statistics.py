@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from nucleate.synthesis.reference import Reference
 
 #: Changes with what is measured, or how: statistics kept under another number are not used.
-VERSION = 2
+VERSION = 3
 #: Side of the cells of the density map, px.
 CELL = 64
 
@@ -36,6 +36,7 @@ def describe(reference: Reference) -> dict[str, Any]:
         "clark_evans": round(clark_evans(nuclei.centres, reference.tissue_px), 3),
         "haematoxylin_od": {name: round(value, 4) for name, value in reference.haematoxylin_od.items()},
         "stain_vectors": None if reference.stain_vectors is None else np.round(reference.stain_vectors, 4).tolist(),
+        "outline_irregularity": round(float(np.sqrt(reference.outline_power.sum())), 4),
         "removed_fraction": round(reference.removed, 4),
         "residual_specks": reference.residual,
         "density": {"cell_px": CELL, "nuclei_per_cell": density_map(reference.chance)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from nucleate.pathology.classical import segment
 from nucleate.pathology.metrics import score
 from nucleate.synthesis.batch import Batch, ReferenceCache, Source, ordered
 from nucleate.synthesis.compose import blend, soft_mask
+from nucleate.synthesis.distractors import scatter_distractors
 from nucleate.synthesis.generate import Synthetic, draw_window, synthesize
 from nucleate.synthesis.profiles import PROFILES, profile_named
 from nucleate.synthesis.reference import Reference
@@ -94,6 +96,24 @@ def test_same_seed_same_bytes_for_any_workers() -> None:
     resumed = drawn_by(2, skip=(0, 1, 2, 5))
     assert list(resumed) == [3, 4, 6]
     assert all(image.image.tobytes() == alone[index].image.tobytes() for index, image in resumed.items())
+
+
+def test_distractors_are_background_and_keep_off_the_nuclei(reference: Reference) -> None:
+    rng, changed = np.random.default_rng(0), 0
+    instances = np.zeros((128, 128), np.int32)
+    cv2.circle(instances, (64, 64), 20, 1, -1)
+    plain = np.full((128, 128, 3), (225, 170, 200), np.uint8)
+    for _ in range(10):
+        drawn, counts = scatter_distractors(plain, instances, reference, 12.0, rng)
+        away = cv2.distanceTransform((instances == 0).astype(np.uint8), cv2.DIST_L2, 5) > 3
+        difference = np.abs(drawn.astype(int) - plain).max(axis=2)
+        assert difference[~away].max() <= 3  # the tail of a soft edge
+        assert (difference.max() > 20) == (sum(counts.values()) > 0)
+        changed += sum(counts.values())
+    assert changed > 20
+    nothing, none = scatter_distractors(plain, instances, reference, 0.0, rng)
+    assert np.array_equal(nothing, plain)
+    assert sum(none.values()) == 0
 
 
 def test_replicas_share_a_run_by_ranges() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleate.synthesis.masks import MIN_AREA, Canvas, Layout, rasterize, scatter
-from nucleate.synthesis.shapes import POINTS, enclosed_area, outline
+from nucleate.synthesis.shapes import ORDERS, POINTS, enclosed_area, fourier_outline, outline, radial_power
 
 SIZE = 96
 
@@ -16,6 +16,22 @@ def test_outline_meets_area(seed: int, area: float, ratio: float, angle: float) 
     points = outline(np.random.default_rng(seed), area, ratio, angle, 0.1)
     assert points.shape == (POINTS, 2)
     assert np.isclose(enclosed_area(*points.astype(np.float64).T), area, rtol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), area=st.floats(20, 2000), ratio=st.floats(0.25, 1), angle=st.floats(-4, 4))
+def test_fourier_outlines_meet_the_area(seed: int, area: float, ratio: float, angle: float) -> None:
+    points = fourier_outline(np.random.default_rng(seed), area, ratio, angle, np.full(len(ORDERS), 1e-3))
+    assert np.isclose(enclosed_area(*points.astype(np.float64).T), area, rtol=1e-4)
+
+
+def test_fourier_outlines_are_as_irregular_as_was_measured() -> None:
+    rng = np.random.default_rng(0)
+    wanted = np.array([3e-3, 1e-3, 5e-4, 3e-4, 2e-4, 1e-4])
+    found = np.mean([radial_power(fourier_outline(rng, 300.0, 0.6, 0.8, wanted), 0.6, 0.8) for _ in range(3000)], axis=0)
+    assert np.allclose(found, wanted, rtol=0.15, atol=1e-5)
+    ellipse = radial_power(fourier_outline(rng, 300.0, 0.6, 0.8, np.zeros(len(ORDERS))), 0.6, 0.8)
+    assert ellipse.max() < 1e-6
 
 
 def test_raster_area_is_unbiased() -> None:
