@@ -30,7 +30,7 @@ MIN_RING = 20  # pixels
 INSIDE_PERCENTILE = 75  # the stained part of a nucleus, also of one that lost half of its area
 SMOOTHING = 1.0  # pixels, sigma
 MIN_CONTRAST = 0.08  # optical density; as the mask gate has it, fainter contours have no measurable place
-MAX_LEAK = 0.25  # of the outermost pixels in reach
+MAX_LEAK = 0.25  # of the outermost pixels in reach; a mask that fills more would be cut off there
 RESTORED = 2  # pixels around a rejected nucleus over which its old pixels fade in
 
 Plane = NDArray[np.float32]
@@ -47,7 +47,7 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class NucleusVerdict:
-    """`iou` (0..1) is that of the old and the re-estimated mask, 0 where none could be estimated; `reason` is of a rejection."""
+    """`iou` (0..1) is of the old and the re-estimated mask, 0 where none could be estimated; `reason` is of a rejection."""
 
     label: int
     iou: float
@@ -90,7 +90,7 @@ def kept_masks(
         before_HW3: uint8 RGB naive composite, to which `instances_HW` belongs.
         after_HW3: uint8 RGB, the same harmonized.
         instances_HW: labels > 0, of pasted and other nuclei.
-        pasted: labels to look at; all others keep mask and pixels.
+        pasted: labels to look at. All others keep their masks; ask for those beside pasted ones too, if blending reached them.
 
     Raises:
         InvalidImage, InvalidMask: not uint8 RGB, or not an instance map.
@@ -146,8 +146,8 @@ def _judge(label: int, scene: _Scene, around: Box) -> tuple[NucleusVerdict, Mask
         return _rejected(label, "no contrast to the surroundings"), mask
     moved = (mask & ~(stained[0] & ~stained[1])) | (stained[1] & ~stained[0])
     found = _one_part(moved, mask)
-    rim = reach & (distance > REACH - 1)
-    if rim.any() and (found & rim).sum() > MAX_LEAK * rim.sum():
+    rim = (distance > REACH - 1) & (distance <= REACH)
+    if (found & rim).sum() > MAX_LEAK * rim.sum():
         return _rejected(label, "ran into its surroundings"), mask
     iou = float((found & mask).sum() / (found | mask).sum())
     if iou < TAKEN_FROM:

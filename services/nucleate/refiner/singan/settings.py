@@ -74,7 +74,8 @@ PRESETS = {
         steps=20,
         discriminator_steps=1,
         generator_steps=1,
-        rate=2e-3,
+        rate=5e-3,
+        alpha=50.0,  # in so few steps the critic has little to say yet
         inject_scale=1,
     ),
     "full": Settings(),
