@@ -64,7 +64,7 @@ def harmonize(
         redrawn_HW3 = _redraw(model, naive_HW3[window.outer], start, generator)[window.core_in_outer]
         mix_HW1 = weight_HW[window.core][..., None]
         mixed_HW3 = mix_HW1 * redrawn_HW3 + (1 - mix_HW1) * naive_HW3[window.core]
-        result_HW3[window.core] = np.where(mix_HW1 > 0, np.rint(mixed_HW3), naive_HW3[window.core]).astype(np.uint8)
+        result_HW3[window.core] = np.rint(mixed_HW3).astype(np.uint8)
     return result_HW3
 
 
