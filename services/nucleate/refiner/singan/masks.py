@@ -30,6 +30,7 @@ MIN_RING = 20  # pixels
 INSIDE_PERCENTILE = 75  # the stained part of a nucleus, also of one that lost half of its area
 SMOOTHING = 1.0  # pixels, sigma
 MIN_CONTRAST = 0.08  # optical density; as the mask gate has it, fainter contours have no measurable place
+MIN_SOLID = 0.7  # of the stained share before: a nucleus blended into a ring is none
 MAX_LEAK = 0.25  # of the outermost pixels in reach; a mask that fills more would be cut off there
 RESTORED = 2  # pixels around a rejected nucleus over which its old pixels fade in
 
@@ -141,10 +142,10 @@ def _judge(label: int, scene: _Scene, around: Box) -> tuple[NucleusVerdict, Mask
     if int(ring.sum()) < MIN_RING:
         return _rejected(label, "too crowded to measure"), mask
     reach = mask | ((distance <= REACH) & (old == 0) & (new == 0))
-    stained, contrasts = zip(*(_stained(plane[around], mask, ring, reach) for plane in scene.planes), strict=True)
-    if min(contrasts) < MIN_CONTRAST:
-        return _rejected(label, "no contrast to the surroundings"), mask
-    moved = (mask & ~(stained[0] & ~stained[1])) | (stained[1] & ~stained[0])
+    before, after = (_stained(plane[around], mask, ring, reach) for plane in scene.planes)
+    if doubt := _doubt(before, after):
+        return _rejected(label, doubt), mask
+    moved = (mask & ~(before.pixels & ~after.pixels)) | (after.pixels & ~before.pixels)
     found = _one_part(moved, mask)
     rim = (distance > REACH - 1) & (distance <= REACH)
     if (found & rim).sum() > MAX_LEAK * rim.sum():
@@ -153,6 +154,13 @@ def _judge(label: int, scene: _Scene, around: Box) -> tuple[NucleusVerdict, Mask
     if iou < TAKEN_FROM:
         return NucleusVerdict(label, iou, Decision.REJECTED, "lost its shape"), mask
     return NucleusVerdict(label, iou, Decision.KEPT if iou >= KEPT_FROM else Decision.REESTIMATED), found
+
+
+def _doubt(before: _Stained, after: _Stained) -> str:
+    """Why the contour cannot be measured; "" if it can."""
+    if min(before.contrast, after.contrast) < MIN_CONTRAST:
+        return "no contrast to the surroundings"
+    return "hollow" if after.solid < MIN_SOLID * before.solid else ""
 
 
 def _rejected(label: int, reason: str) -> NucleusVerdict:
@@ -164,11 +172,21 @@ def _density(rgb_HW3: NDArray[np.uint8]) -> Plane:
     return np.asarray(cv2.GaussianBlur(haematoxylin_HW, (0, 0), SMOOTHING), np.float32)
 
 
-def _stained(plane: Plane, mask: Mask, ring: Mask, reach: Mask) -> tuple[Mask, float]:
-    """Pixels in reach above the half-way level, holes filled, and the contrast of inside and ring in optical density."""
+@dataclass(frozen=True)
+class _Stained:
+    """Stained pixels with their holes filled, what share of them were none, and inside minus ring in optical density."""
+
+    pixels: Mask
+    solid: float
+    contrast: float
+
+
+def _stained(plane: Plane, mask: Mask, ring: Mask, reach: Mask) -> _Stained:
+    """What is above the half-way level within reach."""
     inside, outside = float(np.percentile(plane[mask], INSIDE_PERCENTILE)), float(np.median(plane[ring]))
-    stained: Mask = ndimage.binary_fill_holes((plane > (inside + outside) / 2) & reach) & reach
-    return stained, inside - outside
+    above = (plane > (inside + outside) / 2) & reach
+    filled: Mask = ndimage.binary_fill_holes(above) & reach
+    return _Stained(filled, float(above.sum()) / max(int(filled.sum()), 1), inside - outside)
 
 
 def _one_part(moved: Mask, mask: Mask) -> Mask:

@@ -1,8 +1,9 @@
 """Generator and patch discriminator of one scale: five 3x3 convolutions each, so both see 11 x 11 pixels of their scale.
 
-No normalisation. The paper's batch normalisation sees batches of one image, so it normalises by the statistics of the very
-image it is applied to: the same nucleus would come out in other colours from a crop than from the whole image, and the critic's
-gradient penalty, which is defined per pixel, would depend on all others. He initialisation keeps the five layers trainable.
+The paper's batch normalisation sees batches of one image: it normalises each by its own statistics. The discriminator, which
+only ever sees whole images of one size, does just that; without, scores grew without bound at wider scales and took the
+generator along. The generator has none: by statistics of its own, a nucleus would come out in other colours from a crop than
+from the whole image. He initialisation keeps its five layers trainable.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MARGIN = LAYERS  # pixels that valid 3x3 convolutions take off each side
 FIELD = 2 * LAYERS + 1  # pixels, side of what one output sees
 
 
-def _convolutions(channels: int, outputs: int) -> nn.Sequential:
+def _convolutions(channels: int, outputs: int, *, normalised: bool) -> nn.Sequential:
     widths = (3, *[channels] * (LAYERS - 1), outputs)
     layers: list[nn.Module] = []
     for i in range(LAYERS):
@@ -25,8 +26,11 @@ def _convolutions(channels: int, outputs: int) -> nn.Sequential:
         nn.init.kaiming_normal_(convolution.weight, SLOPE if i < LAYERS - 1 else 1.0)
         if convolution.bias is not None:
             nn.init.zeros_(convolution.bias)
-        layers += [convolution, nn.LeakyReLU(SLOPE)]
-    return nn.Sequential(*layers[:-1])
+        layers.append(convolution)
+        if i < LAYERS - 1:
+            layers += [nn.InstanceNorm2d(channels, affine=True)] if normalised else []
+            layers.append(nn.LeakyReLU(SLOPE))
+    return nn.Sequential(*layers)
 
 
 class Generator(nn.Module):
@@ -34,7 +38,7 @@ class Generator(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = _convolutions(channels, 3)
+        self.layers = _convolutions(channels, 3, normalised=False)
         # A new scale begins as (almost) the up-sampled image: random detail of its full range takes longest to unlearn.
         nn.init.normal_(self.layers[-1].weight, std=0.01)  # type: ignore[arg-type]
 
@@ -48,11 +52,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """The WGAN critic: float B3HW, H and W >= 11 -> B1hw scores, one for each 11 x 11 patch; higher = more real."""
+    """The WGAN critic: float B3HW, H and W >= 11 -> B1hw scores, one for each 11 x 11 patch.
+
+    Higher is more real. Patches share the normalisation's statistics of the image, and nothing else.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = _convolutions(channels, 1)
+        self.layers = _convolutions(channels, 1, normalised=True)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
         """Scores, 10 pixels less on each axis."""

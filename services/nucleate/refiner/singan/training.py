@@ -20,6 +20,8 @@ from nucleate.refiner.singan.settings import Settings
 BETAS = (0.5, 0.999)
 SLOWED_AFTER = 0.8  # of a scale's steps
 SLOWED_TO = 0.1  # of the rate
+COLLAPSED = 3.0  # times the error that the scale below left
+LEAST_COLLAPSED = 0.2  # RMSE on [-1, 1]: 25 grey levels
 
 Losses = Mapping[str, float]
 
@@ -63,7 +65,7 @@ def train(
     Raises:
         InvalidImage: not uint8 HW3, or a side is below `settings.smallest`.
         InvalidModel: `model` is of another training.
-        Aborted: a loss is not finite.
+        Aborted: a loss is not finite, or a scale gives back the image much worse than the scale below it.
 
     Source: sections 2.2 and 2.3 of the paper.
     """
@@ -86,6 +88,11 @@ def train(
                 )
             on_step(steps_done, total, found)
         _finish(model, scale)
+        if not _sound(model, scale):
+            raise Aborted(
+                f"SinGAN training collapsed at scale {scale.index + 1} of {len(reals)}: it does not give back its image; "
+                "try another seed or a lower rate"
+            )
         on_scale(model)
     return model
 
@@ -118,6 +125,15 @@ def _finish(model: Model, scale: _Scale) -> None:
     model.generators.append(scale.generator.requires_grad_(requires_grad=False))
     model.sigmas.append(scale.sigma)
     model.discriminator = scale.discriminator
+
+
+def _sound(model: Model, scale: _Scale) -> bool:
+    """False where the generator saturated: all losses are finite then, but nothing is learned from there on."""
+    x_13HW = rebuilt(model)
+    if x_13HW is None or scale.index == 0:
+        return True
+    error, below = (math.sqrt(float((x - scale.real).square().mean())) for x in (x_13HW, scale.previous))
+    return error <= max(COLLAPSED * below, LEAST_COLLAPSED)
 
 
 def _step(model: Model, scale: _Scale, step: int) -> Losses:
