@@ -10,11 +10,12 @@ import pytest
 import safetensors.numpy
 
 from nucleate import errors
-from nucleate.pathology.codec import decode_image, encode_instances, encode_png
+from nucleate.pathology.codec import decode_image, decode_instances, encode_instances, encode_png
 from nucleate.refiner.servicer import RefinerServicer
 from nucleate.refiner.settings import RefinerSettings
 from nucleate.runtime.channels import connect, follow
 from nucleate.runtime.server import start_server
+from nucleate.synthesis.tissue import draw_tissue
 from nucleate.v1 import common_pb2, refiner_pb2_grpc
 from nucleate.v1 import refiner_pb2 as pb
 
@@ -170,6 +171,64 @@ def test_the_gate_keeps_the_unrefined_image_when_nuclei_move(client, trained):
     assert not gate.accepted
     assert gate.reason
     assert result.samples[0].sample == sample
+
+
+def composite(client):
+    """Tissue with a few nuclei pasted into it, as stored: image, composite with its map, labels."""
+    rgb, _ = draw_tissue(1, 72)
+    pasted, instances = rgb.copy(), np.zeros((72, 72), np.int32)
+    for label, (x, y) in enumerate([(20, 22), (50, 45)], start=1):
+        cv2.ellipse(instances, (x, y), (9, 6), 30, 0, 360, label, -1)
+    pasted[instances > 0] = (80, 50, 130)
+    image = common_pb2.Image(id="real", data=client.blobs.put(encode_png(rgb), "image/png"))
+    return image, common_pb2.LabelledImage(
+        id="pasted",
+        image=client.blobs.put(encode_png(pasted), "image/png"),
+        instances=client.blobs.put(encode_instances(instances)[0], "image/png"),
+    )
+
+
+def harmonize(client, job_id, **changes):
+    image, pasted = composite(client)
+    arguments = {"image": image, "composite": pasted, "pasted": [1, 2], "preset": "tiny"} | changes
+    return list(follow(client.stub.Harmonize, pb.HarmonizeRequest(job_id=job_id, **arguments)))
+
+
+def test_pasted_nuclei_are_blended_and_their_masks_answered_for(client):
+    events = harmonize(client, "blend")
+    progress = [event.progress for event in events if event.WhichOneof("event") == "progress"]
+    assert progress[-1].step == progress[-1].total
+    result = events[-1].result
+    assert [nucleus.label for nucleus in result.nuclei] == [1, 2]
+    assert all(nucleus.mask for nucleus in result.nuclei)
+    before = decode_image(client.blobs.get(composite(client)[1].image), "before")
+    after = decode_image(client.blobs.get(result.sample.image), "after")
+    assert (before != after).any()
+    assert np.array_equal(before[:4], after[:4])  # far from what was pasted
+    assert decode_instances(client.blobs.get(result.sample.instances), "map").max() == 2
+    assert decode_image(client.blobs.get(result.preview), "preview").shape == (80, 232, 3)
+    assert harmonize(client, "blend-again")[-1].result == result
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"pasted": []}, errors.EmptyInput, "name the nuclei to blend"),
+        ({"pasted": [77]}, errors.InvalidMask, "pasted nucleus 77 does not occur"),
+        ({"pasted": [0]}, errors.InvalidMask, "pasted nucleus 0 does not occur"),
+        ({"preset": "huge"}, errors.UnknownProfile, "choose one of tiny, full"),
+        ({"inject_scale": 9}, errors.InvalidInput, "9"),
+        ({"image": common_pb2.Image(id="torn", inline=b"GIF8")}, errors.InvalidImage, "image 'torn'"),
+        (
+            {"image": common_pb2.Image(id="small", inline=encode_png(draw_tissue(1, 64)[0]))},
+            errors.SizeMismatch,
+            "differ in size",
+        ),
+    ],
+)
+def test_harmonization_refuses_what_it_cannot_blend(client, changes, error, message):
+    with pytest.raises(error, match=message):
+        harmonize(client, f"refused-{error.__name__}-{len(str(changes))}", **changes)
 
 
 def test_bad_requests(client, trained):

@@ -44,6 +44,16 @@ def restore_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def read(data: bytes, training: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint.
+
+    Raises:
+        CorruptBlob: the bytes are no checkpoint; `training` names it.
+    """
+    with opened(data, training) as tensors:
+        return tensors
+
+
 @contextmanager
 def opened(data: bytes, training: str) -> Iterator[dict[str, Tensor]]:
     """The tensors of a checkpoint, to be taken over in the body; `training` names it in the error.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import grpc
@@ -10,21 +9,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nucleate.errors import EmptyInput, InvalidInput, InvalidModel
+from nucleate.errors import EmptyInput, InvalidModel
+from nucleate.learning import checkpoint
 from nucleate.learning.device import choose_device
 from nucleate.learning.model_file import ModelBytes
-from nucleate.pathology.codec import decode_image, decode_instances, encode_png
-from nucleate.pathology.drawing import mosaic
+from nucleate.pathology.codec import decode_image, decode_instances, encode_instances, encode_png
+from nucleate.pathology.drawing import contours_over, mosaic
 from nucleate.refiner.crops import SyntheticImage, TrainingImages
-from nucleate.refiner.gate import Verdict, judge_refinement
+from nucleate.refiner.gate import judge_refinement
 from nucleate.refiner.importance import Calibration, image_logit, weigh
 from nucleate.refiner.inference import refine_image
 from nucleate.refiner.model_file import metrics_of, pack, unpack
 from nucleate.refiner.networks import Discriminator, Refiner
-from nucleate.refiner.profiles import Profile, Psi, profile_named
+from nucleate.refiner.profiles import Profile
 from nucleate.refiner.settings import RefinerSettings
+from nucleate.refiner.singan.blend import blend
+from nucleate.refiner.singan.settings import Settings, settings_named
 from nucleate.refiner.state import TrainingState
 from nucleate.refiner.training import train
+from nucleate.refiner.transfer import dataset_digest, nucleus_message, profile_of, verdict_message
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import common_pb2, refiner_pb2_grpc
@@ -48,7 +51,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> Iterator[pb.RefinerServiceTrainResponse]:
         """Train a refiner on synthetic pairs and un-annotated real images."""
-        profile = _profile(request)
+        profile = profile_of(request)
         if not request.synthetic or not request.real:
             missing = "real" if request.synthetic else "synthetic"
             raise EmptyInput(f"refiner training got no {missing} images: send at least one")
@@ -66,6 +69,45 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
             raise InvalidModel("refine got no model: send the one that RefinerService.Train returned")
         return self._jobs.stream(request, pb.RefineResponse, lambda job: self._refine(request, job))
 
+    def Harmonize(
+        self,
+        request: pb.HarmonizeRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> Iterator[pb.HarmonizeResponse]:
+        """Blend pasted nuclei into one image, and keep, measure anew or give up each of their masks."""
+        settings = settings_named(request.preset or "full")
+        if not request.pasted:
+            raise EmptyInput("harmonization got no pasted labels: name the nuclei to blend")
+        return self._jobs.stream(request, pb.HarmonizeResponse, lambda job: self._harmonize(request, settings, job))
+
+    def _harmonize(self, request: pb.HarmonizeRequest, settings: Settings, job: Job) -> pb.HarmonizeResult:
+        composite = self._synthetic(request.composite)
+        saved = job.restored()
+        outcome = blend(
+            decode_image(self._blobs.content(request.image), f"image '{request.image.id}'"),
+            composite.rgb,
+            composite.instances,
+            list(request.pasted),
+            settings,
+            request.seed,
+            inject_scale=request.inject_scale or None,
+            device=self._device,
+            saved=checkpoint.read(saved, "SinGAN") if saved else None,
+            on_step=lambda step, total, losses: job.progress(step, total, "learning the image", **losses),
+            on_scale=lambda tensors: job.checkpoint(checkpoint.to_bytes(tensors)),
+        )
+        picture = mosaic([[composite.rgb, outcome.image, contours_over(outcome.image, outcome.instances)]])
+        labels, media_type = encode_instances(outcome.instances)
+        return pb.HarmonizeResult(
+            sample=common_pb2.LabelledImage(
+                id=request.composite.id,
+                image=self._blobs.put(encode_png(outcome.image), "image/png", dtype="uint8", shape=outcome.image.shape),
+                instances=self._blobs.put(labels, media_type, shape=outcome.instances.shape),
+            ),
+            nuclei=[nucleus_message(verdict) for verdict in outcome.verdicts],
+            preview=self._blobs.put(encode_png(picture), "image/png"),
+        )
+
     def _train(self, request: pb.RefinerServiceTrainRequest, profile: Profile, job: Job) -> pb.RefinerServiceTrainResult:
         images = TrainingImages(
             synthetic=[self._synthetic(sample) for sample in request.synthetic],
@@ -74,9 +116,9 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         state = TrainingState(profile, request.seed, self._device)
         if request.HasField("initial"):
             state.start_from(*unpack(self._model_bytes(request.initial)))
-        checkpoint = job.restored()
-        if checkpoint is not None:
-            state.restore(checkpoint)
+        saved = job.restored()
+        if saved is not None:
+            state.restore(saved)
         metrics = train(
             images,
             profile,
@@ -89,7 +131,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
             state.average,
             state.discriminator,
             profile,
-            dataset_digest=_digest(request),
+            dataset_digest=dataset_digest(request),
             parent=request.initial.card.sha256,
             metrics=metrics,
         )
@@ -122,7 +164,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         if verdict.accepted:
             png = encode_png(refined_HW3)
             kept.image.CopyFrom(self._blobs.put(png, "image/png", dtype="uint8", shape=refined_HW3.shape))
-        return pb.RefinedImage(sample=kept, gate=_verdict_message(verdict), weight=1.0)
+        return pb.RefinedImage(sample=kept, gate=verdict_message(verdict), weight=1.0)
 
     def _weigh(self, result: pb.RefineResult, discriminator: Discriminator, calibration: Calibration | None, job: Job) -> None:
         """Give every image its importance weight, or say why none has one."""
@@ -156,28 +198,3 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
     def _put_model(self, model: ModelBytes) -> common_pb2.Model:
         files = {name: self._blobs.put(data, "application/vnd.safetensors") for name, data in model.files.items()}
         return common_pb2.Model(kind="refiner", card=self._blobs.put(model.card, "application/json"), files=files)
-
-
-def _verdict_message(verdict: Verdict) -> pb.GateVerdict:
-    return pb.GateVerdict(
-        accepted=verdict.accepted,
-        reason=verdict.reason,
-        shift_median_px=verdict.shift_median_px,
-        shift_p95_px=verdict.shift_p95_px,
-        vanished=verdict.vanished,
-        hallucinated=verdict.hallucinated,
-    )
-
-
-def _profile(request: pb.RefinerServiceTrainRequest) -> Profile:
-    options = request.options
-    if options.psi not in pb.FeatureTransform.values():
-        raise InvalidInput(f"feature transform {options.psi} is unknown here: choose one of the protocol's")
-    psi: Psi = "gradient" if options.psi == pb.FEATURE_TRANSFORM_GRADIENT else "identity"
-    return profile_named(request.profile).departing(psi, options.hard, options.r1)
-
-
-def _digest(request: pb.RefinerServiceTrainRequest) -> str:
-    blobs = [blob for sample in request.synthetic for blob in (sample.image, sample.instances)]
-    digests = [blob.sha256 for blob in [*blobs, *(image.data for image in request.real)]]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
