@@ -1,11 +1,13 @@
 """Seconds per megapixel of every stage of synthesis, on drawn tissue or on real images.
 
-python tests/bench/bench_synthesis.py [FOLDER_OF_IMAGES] [--size 1000] [--images 4] [--profile cpu] [--threads 2]
+python tests/bench/bench_synthesis.py [FOLDER_OF_IMAGES] [--size 1000] [--images 4] [--profile cpu] [--threads 2] [--pairs 100]
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=8, help="drawn with one thread and with all")
     given = parser.parse_args()
     cv2.setNumThreads(1)
     profile = profile_named(given.profile).sized(given.size)
@@ -70,12 +73,24 @@ def main() -> None:
     )
     sys.stdout.write(f"{'':32} apart  fill telea   draw\n")
     sources = [Source(name, name, lambda rgb=rgb: rgb) for name, rgb in images.items()]
-    batch = Batch(sources, 2 * len(images), 0, profile, given.threads, ReferenceCache())
-    groups = list(batch.groups())
-    start = time.perf_counter()
-    count = sum(1 for group in groups for _ in batch.images(group))
-    wall = (time.perf_counter() - start) / (count * megapixels)
-    sys.stdout.write(f"{given.threads} threads, references cached: {wall:.2f} s wall per megapixel\n")
+    cache = ReferenceCache(len(images))
+    for source in sources:
+        cache.get(source, profile)
+    digests = {}
+    for threads in (1, given.threads):
+        batch = Batch(sources, given.pairs, 0, profile, threads, cache)
+        start = time.perf_counter()
+        digests[threads] = [
+            hashlib.sha256(image.image.tobytes() + image.instances.tobytes()).hexdigest()
+            for group in batch.groups()
+            for image in batch.images(group)
+        ]
+        wall = time.perf_counter() - start
+        each = wall / given.pairs / megapixels
+        sys.stdout.write(f"{threads} threads, references cached: {given.pairs} pairs in {wall:.1f} s, {each:.2f} s per Mpx\n")
+    same = digests[1] == digests[given.threads] and len(set(digests[1])) == given.pairs
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    sys.stdout.write(f"pairs {'the same' if same else 'NOT THE SAME'} for any number of threads; peak memory {peak:.2f} GiB\n")
 
 
 if __name__ == "__main__":
