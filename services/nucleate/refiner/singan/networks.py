@@ -1,8 +1,8 @@
 """Generator and patch discriminator of one scale: five 3x3 convolutions each, so both see 11 x 11 pixels of their scale.
 
 The paper's batch normalisation sees batches of one image: it normalises each by its own statistics. Both networks train like
-that; without, the discriminator's scores grew without bound at wider scales, and generators gave colours that no tissue has to
-pasted nuclei darker than any they had seen. But in use, a nucleus must not come out in other colours from a crop than from the
+that. In trials without, reconstruction was worse, scores once ran away, and generators gave pasted nuclei that were darker than
+any they had seen colours that no tissue has. But in use, a nucleus must not come out in other colours from a crop than from the
 whole image: a finished generator (`eval`) keeps the statistics that its last pass, that of the reconstruction, had.
 """
 
