@@ -104,7 +104,7 @@ def test_images_that_cannot_be_trained_on_are_named():
 
 
 def test_the_generator_is_size_independent():
-    generator, _ = build_scale(6, 1)
+    generator = build_scale(6, 1)[0].eval()
     random = torch.Generator().manual_seed(0)
     noise, previous = (torch.randn((1, 3, 37, 30), generator=random) for _ in range(2))
     whole = generator(noise, previous)
@@ -115,7 +115,7 @@ def test_the_generator_is_size_independent():
 
 
 def test_beyond_its_borders_an_image_goes_on_as_its_border_pixels():
-    generator, _ = build_scale(6, 1)
+    generator = build_scale(6, 1)[0].eval()
     half = torch.zeros((1, 3, 12, 30))
     half[..., 15:] = 1.0
     plain = generator(torch.zeros((1, 3, 12, 30)), torch.zeros((1, 3, 12, 30)))
@@ -189,7 +189,7 @@ def test_the_generator_learns_from_the_critic_alone_too():
     model = train(tissue(16), settings, 5)
     (moved,) = (generator.state_dict() for generator in model.generators)
     fresh = build_scale(settings.channels, derived_seed(5, WEIGHTS, 0))[0].state_dict()
-    assert not any(torch.equal(moved[name], fresh[name]) for name in fresh)
+    assert not any(torch.equal(moved[name], fresh[name]) for name in fresh if fresh[name].ndim == 4)
 
 
 def test_noise_per_scale_follows_the_reconstruction_error(trained):
@@ -444,7 +444,8 @@ def test_an_eroded_nucleus_gets_a_smaller_mask():
 def test_a_grown_nucleus_gets_a_larger_mask_but_not_its_neighbours_pixels():
     close = ((24, 45), (9, 7))  # touches SMALL from below, so that BIG would lie under it
     before, instances = scene(SMALL, close)
-    after, _ = scene(BIG, close)
+    after, _ = scene(BIG)
+    before[instances == 2] = TISSUE  # so pale that the grown one's stain is all there is to see
     outcome = kept_masks(before, after, instances, [1])
     (verdict,) = outcome.verdicts
     assert verdict.decision is Decision.REESTIMATED
@@ -520,11 +521,13 @@ def test_a_dark_ellipse_on_drawn_tissue_is_blended_and_its_pair_stays_true(train
     naive, label = rgb.copy(), int(instances.max()) + 1
     naive[pasted] = (60, 40, 110)
     instances = np.where(pasted, label, instances)
-    after = harmonize(model, naive, pasted)
+    after = harmonize(model, naive, pasted, inject_scale=0)
     outcome = kept_masks(naive, after, instances, [label])
     others = (instances > 0) & ~pasted
     assert np.array_equal(outcome.instances[others], instances[others])
-    assert outcome.verdicts[0].decision is not Decision.REJECTED
+    (verdict,) = outcome.verdicts
     found = outcome.instances == label
     iou = (found & pasted).sum() / (found | pasted).sum()
-    assert iou == (1.0 if outcome.verdicts[0].decision is Decision.KEPT else pytest.approx(outcome.verdicts[0].iou))
+    assert iou == pytest.approx(verdict.iou if verdict.decision is Decision.REESTIMATED else 1.0)
+    shown = naive if verdict.decision is Decision.REJECTED else after
+    assert np.array_equal(outcome.image[pasted], shown[pasted])

@@ -120,7 +120,7 @@ def from_tensors(tensors: Mapping[str, Tensor], settings: Settings, device: torc
         for scale in range(len(sigmas)):
             generator, discriminator = build_scale(settings.channels_at(scale), 0)
             generator.load_state_dict(under(f"generator.{scale}.", tensors))
-            model.generators.append(generator.to(device))
+            model.generators.append(generator.eval().requires_grad_(requires_grad=False).to(device))
         if sigmas:
             discriminator.load_state_dict(under("discriminator.", tensors))
             model.discriminator = discriminator.to(device)

@@ -1,12 +1,15 @@
 """Generator and patch discriminator of one scale: five 3x3 convolutions each, so both see 11 x 11 pixels of their scale.
 
-The paper's batch normalisation sees batches of one image: it normalises each by its own statistics. The discriminator, which
-only ever sees whole images of one size, does just that; without, scores grew without bound at wider scales and took the
-generator along. The generator has none: by statistics of its own, a nucleus would come out in other colours from a crop than
-from the whole image. He initialisation keeps its five layers trainable.
+The paper's batch normalisation sees batches of one image: it normalises each by its own statistics. Both networks train like
+that. In trials without, reconstruction was worse, scores once ran away, and generators gave pasted nuclei that were darker than
+any they had seen colours that no tissue has. But in use, a nucleus must not come out in other colours from a crop than from the
+whole image: a finished generator (`eval`) keeps the statistics that its last pass, that of the reconstruction, had.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +21,7 @@ MARGIN = LAYERS  # pixels that valid 3x3 convolutions take off each side
 FIELD = 2 * LAYERS + 1  # pixels, side of what one output sees
 
 
-def _convolutions(channels: int, outputs: int, *, normalised: bool) -> nn.Sequential:
+def _convolutions(channels: int, outputs: int, norm: Callable[[int], nn.Module]) -> nn.Sequential:
     widths = (3, *[channels] * (LAYERS - 1), outputs)
     layers: list[nn.Module] = []
     for i in range(LAYERS):
@@ -28,8 +31,7 @@ def _convolutions(channels: int, outputs: int, *, normalised: bool) -> nn.Sequen
             nn.init.zeros_(convolution.bias)
         layers.append(convolution)
         if i < LAYERS - 1:
-            layers += [nn.InstanceNorm2d(channels, affine=True)] if normalised else []
-            layers.append(nn.LeakyReLU(SLOPE))
+            layers += [norm(channels), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)
 
 
@@ -38,7 +40,7 @@ class Generator(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = _convolutions(channels, 3, normalised=False)
+        self.layers = _convolutions(channels, 3, partial(nn.BatchNorm2d, momentum=1.0))
         # A new scale begins as (almost) the up-sampled image: random detail of its full range takes longest to unlearn.
         nn.init.normal_(self.layers[-1].weight, std=0.01)  # type: ignore[arg-type]
 
@@ -59,7 +61,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = _convolutions(channels, 1, normalised=True)
+        self.layers = _convolutions(channels, 1, partial(nn.InstanceNorm2d, affine=True))
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
         """Scores, 10 pixels less on each axis."""

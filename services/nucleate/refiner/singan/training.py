@@ -20,8 +20,7 @@ from nucleate.refiner.singan.settings import Settings
 BETAS = (0.5, 0.999)
 SLOWED_AFTER = 0.8  # of a scale's steps
 SLOWED_TO = 0.1  # of the rate
-COLLAPSED = 3.0  # times the error that the scale below left
-LEAST_COLLAPSED = 0.2  # RMSE on [-1, 1]: 25 grey levels
+COLLAPSED = 0.2  # RMSE on [-1, 1], 25 grey levels: how much worse than the scale below a finished scale may be
 
 Losses = Mapping[str, float]
 
@@ -121,7 +120,10 @@ def _begin(model: Model, real_13HW: Tensor) -> _Scale:
     return _Scale(index, real_13HW, previous_13HW, sigma * z_star_13HW, sigma, generator, discriminator, adams[0], adams[1])
 
 
+@torch.no_grad()
 def _finish(model: Model, scale: _Scale) -> None:
+    scale.generator(scale.z_star, scale.previous)  # the pass whose statistics it keeps
+    scale.generator.eval()
     model.generators.append(scale.generator.requires_grad_(requires_grad=False))
     model.sigmas.append(scale.sigma)
     model.discriminator = scale.discriminator
@@ -133,7 +135,7 @@ def _sound(model: Model, scale: _Scale) -> bool:
     if x_13HW is None or scale.index == 0:
         return True
     error, below = (math.sqrt(float((x - scale.real).square().mean())) for x in (x_13HW, scale.previous))
-    return error <= max(COLLAPSED * below, LEAST_COLLAPSED)
+    return error <= below + COLLAPSED
 
 
 def _step(model: Model, scale: _Scale, step: int) -> Losses:
