@@ -7,13 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from nucleate.client.intake import images_in
+from nucleate.client.intake import images_in, one_image
+from nucleate.client.output import write_file
 from nucleate.client.upload import upload_images
 from nucleate.errors import InvalidInput
 from nucleate.orchestrator.cli.console import show_json, show_table, tell
 from nucleate.orchestrator.cli.progress import progress_display
 from nucleate.orchestrator.cli.session import any_services, new_job_id
-from nucleate.runtime.channels import call
 from nucleate.v1 import synthesis_pb2 as pb
 
 
@@ -21,19 +21,17 @@ def preview_pair(image: Path, out: Path, *, seed: int, profile: str, index: int)
     """Write the picture of one pair.
 
     Raises:
-        InvalidInput: OUT is no PNG, or IMAGE is a folder.
+        InvalidInput: OUT is no PNG, or IMAGE is not one image.
     """
     if out.suffix.lower() != ".png":
         raise InvalidInput(f"--out {out} is no .png: name the picture to write")
-    if image.is_dir():
-        raise InvalidInput(f"{image} is a folder: name one image, or use `nucleate synthesize`")
-    files = images_in(image)
+    file = one_image(image, "IMAGE")
     with progress_display() as display, any_services(["synthesis"], display) as session:
-        uploaded = upload_images(session.blobs, files)[0]
+        uploaded = upload_images(session.blobs, [file])[0]
         request = pb.PreviewRequest(image=uploaded, seed=seed, profile=profile, index=index)
-        shown = call(session.remote("synthesis").stub.Preview, request)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(shown.picture)
+        remote = session.remote("synthesis")
+        shown = remote.call(remote.stub.Preview, request)
+    write_file(out, shown.picture)
     scores = json.loads(shown.provenance)["realism"]
     tell(
         f"{shown.nuclei_placed} of {shown.nuclei_requested} nuclei placed; tissue colour off by "
@@ -51,8 +49,7 @@ def describe_all(images: Path, out: Path | None, *, profile: str, as_json: bool)
         result = remote.follow(remote.stub.Describe, request, display.update)
         document = json.loads(session.blobs.get(result.statistics))
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        write_file(out, json.dumps(document, indent=1).encode())
     if as_json:
         show_json(document)
     else:

@@ -26,6 +26,7 @@ _SUFFIXES = {
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(synthesize)
+    app.command()(refine)
     app.command()(preview)
     app.command()(describe)
     app.command()(normalize)
@@ -76,6 +77,26 @@ def synthesize(
     if result.nuclei_placed < result.nuclei_requested:
         tell(f"{result.nuclei_placed} of {result.nuclei_requested} nuclei placed: more would overlap too much")
     print(out.absolute())
+
+
+def refine(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="images/ and masks/, as `nucleate synthesize` writes them.")],
+    *,
+    out: Out,
+    real: Annotated[Path | None, typer.Option(metavar="IMAGES", help="Un-annotated images to become like.")] = None,
+    model: Annotated[str, typer.Option(metavar="REF", help="In place of --real: what --save-model has kept.")] = "",
+    save_model: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the refiner.")] = None,
+    psi: Annotated[str, typer.Option(help="What may not change: identity (the image) or gradient (its edges).")] = "identity",
+    hard: Annotated[float, typer.Option(help="Weight of the task-aware loss, 1e-3 at most is advised.")] = 0.0,
+    r1: Annotated[float, typer.Option(help="Weight of the gradient penalty on real images.")] = 0.0,
+    importance: Annotated[bool, typer.Option("--importance", help="Weigh images by how real they look.")] = False,
+    profile: Profile = "cpu",
+    seed: Seed = 0,
+) -> None:
+    """Make synthetic images more like real ones, adversarially; an image whose nuclei moved stays as it was."""
+    from nucleate.orchestrator.cli.refining import Wish, refine_all
+
+    refine_all(folder, out, Wish(real, model, save_model, profile, seed, psi, hard, r1, importance))
 
 
 def preview(
