@@ -73,6 +73,7 @@ bench: dev ## Measure what a user waits for
 	@$(BIN)/python -m tests.bench.bench_targets
 	@$(BIN)/python -m tests.bench.bench_segment
 	@$(BIN)/python -m tests.bench.bench_colornorm
+	@$(BIN)/python -m tests.bench.bench_synthesis
 	@$(BIN)/python -m tests.bench.bench_clicks --nuclei 4 --clicks 4
 check: lint types imports protos test ## Everything CI runs
 
