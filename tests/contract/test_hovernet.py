@@ -109,6 +109,13 @@ def test_train_streams_losses_and_returns_a_model(bench: Bench, model: common.Mo
     assert events[-1].result.model == model  # same data, profile and seed: the same bytes
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_self_training_can_be_turned_off(bench: Bench, keep: bool) -> None:
+    events = list(follow(bench.stub.Train, bench.train(f"keep-{keep}", keep_labels=keep), timeout=120))
+    stages = {event.progress.stage for event in events if event.WhichOneof("event") == "progress"}
+    assert ("labelling the pool anew" in stages) is not keep
+
+
 def test_segment_finds_nuclei_with_overlay_and_ignore_mask(bench: Bench, model: common.Model) -> None:
     request = pb.SegmentRequest(job_id="seg-1", images=bench.images, model=model, overlays=True, ignore_masks=True)
     for image, segmented in zip(bench.images, bench.result("Segment", request).images, strict=True):

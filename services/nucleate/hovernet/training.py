@@ -55,7 +55,7 @@ class TrainConfig:
     """How long, with what windows and at what rate to train.
 
     Each of `stages` has a one-cycle schedule of its own; between two of them the average labels the pool anew, as `renewal`
-    says.
+    says, or not at all where it is None.
     `crop` is the window's side in px, `rate` the peak of the one-cycle schedule, `clip` the largest gradient norm, `average`
     the decay of the moving average. `candidates` are the points of the training, as shares of its steps, whose averages the
     final weights are chosen from.
@@ -70,7 +70,7 @@ class TrainConfig:
     average: float = 0.98
     losses: LossWeights = dataclasses.field(default_factory=LossWeights)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
-    renewal: Renewal = dataclasses.field(default_factory=Renewal)
+    renewal: Renewal | None = dataclasses.field(default_factory=Renewal)
     candidates: tuple[float, ...] = (0.9, 1.0)
     checkpoint_every: int = 50
 
@@ -129,7 +129,9 @@ def train(  # noqa: PLR0917 - all of a training is said here
             continue
         if teaches and state.step == first:
             state.teach()
-        lessons = renewal.renewed(samples, state.teacher, config.renewal, watcher, (state.step, config.steps))
+        lessons = samples
+        if config.renewal is not None:
+            lessons = renewal.renewed(samples, state.teacher, config.renewal, watcher, (state.step, config.steps))
         sampler = Sampler(lessons, dict(stage.shares), config.crop, config.augmentation, seed, world=world)
         net = _ready(state.net, stage, world)
         while state.step < first + stage.steps:

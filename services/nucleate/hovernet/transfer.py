@@ -46,6 +46,8 @@ def trained(
     config = profile.training
     if request.plain_colours:
         config = dataclasses.replace(config, augmentation=dataclasses.replace(config.augmentation, colour_share=0.0))
+    if request.keep_labels:
+        config = dataclasses.replace(config, renewal=None)
     initial, world = initial_network(request, blobs, arch), world or World()
     result = train(
         data.samples,
