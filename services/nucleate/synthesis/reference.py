@@ -123,7 +123,7 @@ def sharpness(rgb: NDArray[np.uint8]) -> float:
 
 def mean_colour(rgb: NDArray[np.uint8], region_HW: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Mean of an HWC uint8 image over a region that is not empty, grey levels."""
-    red, green, blue = (float(value) for value in rgb[region_HW].mean(axis=0))
+    red, green, blue, _ = cv2.mean(rgb, region_HW.astype(np.uint8))
     return red, green, blue
 
 

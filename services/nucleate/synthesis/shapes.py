@@ -17,6 +17,7 @@ _ANGLES = np.linspace(0.0, 2.0 * np.pi, POINTS, endpoint=False)
 _MIN_VERTICES, _MAX_VERTICES = 10, 17
 #: Orders of the Fourier series: 1 is a shift and 2 an ellipse; above 8 there is nothing but the pixel grid.
 ORDERS = np.arange(3, 9)
+_COSINES, _SINES = np.cos(np.outer(ORDERS, _ANGLES)), np.sin(np.outer(ORDERS, _ANGLES))
 _LEAST_RADIUS, _MOST_RADIUS = 0.5, 1.5
 
 
@@ -55,9 +56,8 @@ def fourier_outline(
     rng: np.random.Generator, area: float, axis_ratio: float, angle: float, power_K: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """As `outline`, of an ellipse with a relative radius of random phases and the mean power `power_K` (see `radial_power`)."""
-    waves = np.outer(ORDERS, _ANGLES)
     cosines, sines = rng.normal(0.0, 1.0, (2, len(ORDERS))) * np.sqrt(power_K)
-    radii = 1.0 + cosines @ np.cos(waves) + sines @ np.sin(waves)
+    radii = 1.0 + cosines @ _COSINES + sines @ _SINES
     return _stretched(np.clip(radii, _LEAST_RADIUS, _MOST_RADIUS), area, axis_ratio, angle)
 
 
