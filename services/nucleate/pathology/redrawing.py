@@ -58,9 +58,7 @@ def redraw(margin_HW: Float, radius: float, instances_HW: NDArray[np.int32]) -> 
         return drawn_HW, []
     typical = TYPICAL * radius
     seeds_N2 = np.concatenate([centres_N2, _blobs(margin_HW, typical)])
-    outlines = find_outlines(margin_HW, seeds_N2, typical)
-    least = LEAST_WEAKEST * float(np.quantile(outlines.weakest[: len(centres_N2)], 0.75))
-    chosen = list(_draw_clearest(outlines, seeds_N2, least, drawn_HW))
+    outlines, chosen = _draw(margin_HW, typical, seeds_N2, len(centres_N2), drawn_HW)
     trusted = _trusted(margin_HW, _taken(outlines, chosen), seeds_N2[chosen], typical)
     return drawn_HW, (np.flatnonzero(trusted) + 1).tolist()
 
@@ -76,10 +74,17 @@ def outlined(margin_HW: Float, radius: float, instances_HW: NDArray[np.int32]) -
     drawn_HW = np.zeros_like(instances_HW)
     centres_N2 = _deepest_points(instances_HW)
     if len(centres_N2):
-        outlines = find_outlines(margin_HW, centres_N2, TYPICAL * radius)
-        least = LEAST_WEAKEST * float(np.quantile(outlines.weakest, 0.75))
-        list(_draw_clearest(outlines, centres_N2, least, drawn_HW))
+        _draw(margin_HW, TYPICAL * radius, centres_N2, len(centres_N2), drawn_HW)
     return drawn_HW
+
+
+def _draw(
+    margin_HW: Float, typical: float, seeds_N2: Float, labels: int, drawn_HW: NDArray[np.int32]
+) -> tuple[Outlines, list[int]]:
+    """Draw what is clear enough beside the outlines of the first `labels` seeds; all outlines, and the indices drawn."""
+    outlines = find_outlines(margin_HW, seeds_N2, typical)
+    least = LEAST_WEAKEST * float(np.quantile(outlines.weakest[:labels], 0.75))
+    return outlines, list(_draw_clearest(outlines, seeds_N2, least, drawn_HW))
 
 
 def _deepest_points(instances_HW: NDArray[np.int32]) -> Float:

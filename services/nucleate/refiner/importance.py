@@ -18,6 +18,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from nucleate.refiner.crops import to_signed
+from nucleate.refiner.inference import corners
 from nucleate.refiner.networks import Discriminator
 
 Float = NDArray[np.float64]
@@ -109,8 +110,7 @@ def image_logit(discriminator: Discriminator, rgb_HW3: NDArray[np.uint8], tile: 
     device = next(discriminator.parameters()).device
     height, width = padded_HW3.shape[:2]
     logits = []
-    for top in range(0, max(height - side, 1), tile):
-        for left in range(0, max(width - side, 1), tile):
-            window = padded_HW3[top : top + tile + side, left : left + tile + side]
-            logits.append(discriminator(to_signed(window[None]).to(device)).flatten())
+    for top, left in corners(max(height - side, 1), max(width - side, 1), tile):
+        window = padded_HW3[top : top + tile + side, left : left + tile + side]
+        logits.append(discriminator(to_signed(window[None]).to(device)).flatten())
     return float(torch.cat(logits).mean())

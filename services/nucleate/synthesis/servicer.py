@@ -83,8 +83,7 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         entries: list[dict[str, Any]] = []
         for image in request.images:
             job.progress(len(entries), len(request.images), "measuring images")
-            source = self._source(image)
-            self._blobs.content(image)  # no digest is believed before its bytes are there
+            source = self._read_source(image)
             entry = self._known.find(source, profile)
             result.known += entry is not None
             entry = entry or self._known.measure(source, profile, partial(self._cache.get, source, profile))
@@ -136,6 +135,11 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         profile = profile_named(request.profile).sized(request.size)
         sources = [self._source(image) for image in request.images]
         return Batch(sources, request.count, request.seed, profile, self._workers, self._cache, request.first)
+
+    def _read_source(self, image: common_pb2.Image) -> Source:
+        """The source of bytes that are there, by their own digest: none that a caller gives is believed."""
+        name, data = f"image '{image.id}'", self._blobs.content(image)
+        return Source(name, hashlib.sha256(data).hexdigest(), lambda: decode_image(data, name))
 
     def _source(self, image: common_pb2.Image) -> Source:
         name = f"image '{image.id}'"

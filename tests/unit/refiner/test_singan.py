@@ -38,14 +38,6 @@ TISSUE = (222, 160, 200)
 NUCLEUS = (95, 60, 140)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def tissue(side=40):
     return np.ascontiguousarray(draw_tissue(3, 96)[0][:side, :side])
 

@@ -19,14 +19,6 @@ TINY = PROFILES["tiny"]
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def images(side=64):
     rng = np.random.default_rng(0)
     instances = np.zeros((side, side), np.int32)

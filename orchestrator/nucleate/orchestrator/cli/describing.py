@@ -68,8 +68,8 @@ def _show(entries: list[dict[str, Any]]) -> None:
             tell(f"left out: {entry['skipped']}")
 
 
-def _row(entry: dict[str, Any], mpp: float = 0.25) -> tuple[str, ...]:
-    """Figures at the 40x that every profile is made for."""
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    mpp = 0.25  # the 40x that every profile is made for
     nuclei, area_mm2 = entry["nuclei"], entry["height"] * entry["width"] * mpp**2 / 1e6
     return (
         entry["id"],

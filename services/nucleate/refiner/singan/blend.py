@@ -57,7 +57,7 @@ def blend(  # noqa: PLR0917 - all of a harmonization is said here
         raise SizeMismatch(f"harmonization: image, composite and instance map differ in size: {sizes}")
     if not pasted:
         raise EmptyInput("harmonization got no pasted labels: name the nuclei to blend")
-    missing = sorted(set(pasted) - set(np.unique(instances_HW).tolist()) | ({0} & set(pasted)))
+    missing = sorted(set(pasted) - set(np.unique(instances_HW[instances_HW > 0]).tolist()))
     if missing:
         raise InvalidMask(f"the pasted nucleus {missing[0]} does not occur in the instance map")
     device = device or torch.device("cpu")
