@@ -16,10 +16,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.stain import require_tissue
+from nucleate.pathology import macenko
+from nucleate.pathology.stain import require_tissue, tissue_mask
 from nucleate.synthesis.generate import Synthetic, synthesize
 from nucleate.synthesis.profiles import Profile
 from nucleate.synthesis.reference import Reference, take_apart
+from nucleate.synthesis.restaining import Dye
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,6 +44,7 @@ class ReferenceCache:
     def __init__(self, capacity: int = GROUP) -> None:
         self._capacity = capacity
         self._kept: OrderedDict[tuple[str, str, Profile], Reference] = OrderedDict()
+        self._dyes: dict[tuple[str, str], Dye] = {}
         self._lock = threading.Lock()
 
     def holds(self, source: Source, profile: Profile) -> bool:
@@ -61,6 +64,14 @@ class ReferenceCache:
             while len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
         return reference
+
+    def dye(self, source: Source) -> Dye:
+        """The stains of a source, measured once: eight numbers, which are all kept. Raises what `Source.read` raises."""
+        key = source.key, source.name
+        if key not in self._dyes:
+            rgb = source.read()
+            self._dyes[key] = Dye(source.name, macenko.measure(rgb[tissue_mask(rgb)]))
+        return self._dyes[key]
 
 
 def _key(source: Source, profile: Profile) -> tuple[str, str, Profile]:
@@ -107,7 +118,14 @@ class Batch:
         done = frozenset(skip)
         period = len(self.sources)
         wanted = [i for i in self.indices if i % period in group and i not in done]
-        yield from ordered(lambda i: synthesize(group[i % period], i, self.seed, self.profile), wanted, self.workers)
+        dyes = self._dyes()
+        yield from ordered(lambda i: synthesize(group[i % period], i, self.seed, self.profile, dyes), wanted, self.workers)
+
+    def _dyes(self) -> list[Dye]:
+        """The stains of every source, also of those that no image of this range is drawn from."""
+        if not self.profile.restained:
+            return []
+        return list(ordered(self.cache.dye, self.sources, self.workers))
 
 
 def ordered(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

@@ -88,7 +88,7 @@ def _warped(
     matrix = np.concatenate([linear, offset[:, None]], axis=1)
     size = (box[1].stop - box[1].start, box[0].stop - box[0].start)
     warped = cv2.warpAffine(
-        material_rgb, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT
+        material_rgb, matrix, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT
     )
     return np.asarray(warped, dtype=np.uint8)
 

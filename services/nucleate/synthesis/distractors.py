@@ -77,7 +77,7 @@ def _debris(rng: np.random.Generator, reference: Reference) -> tuple[Plane, NDAr
 def _red_cell(rng: np.random.Generator, reference: Reference) -> tuple[Plane, NDArray[np.float64]]:
     ratio = float(rng.uniform(0.75, 1.0))
     disc = _soft(rng, float(rng.uniform(*_RED_CELL_AREA)), ratio, reference, reference.edge_sigma)
-    eosin = HED[1] if reference.stain_vectors is None else reference.stain_vectors[1]
+    eosin = HED[1] if reference.stains is None else reference.stains.vectors[1]
     return disc, eosin * float(rng.uniform(*_RED_CELL_OD))
 
 
@@ -92,7 +92,7 @@ _PAINTERS: tuple[Painter, ...] = (_debris, _red_cell, _out_of_focus)
 
 def _nuclear(rng: np.random.Generator, reference: Reference, share: float) -> NDArray[np.float64]:
     """Haematoxylin density of nuclei over that of the background, as densities of R, G and B."""
-    vector = HED[0] if reference.stain_vectors is None else reference.stain_vectors[0]
+    vector = HED[0] if reference.stains is None else reference.stains.vectors[0]
     level = reference.haematoxylin_od["nuclei"] - reference.haematoxylin_od["background"]
     return np.asarray(vector * max(level, 0.1) * share * float(rng.uniform(0.7, 1.2)), np.float64)
 

@@ -7,6 +7,7 @@ workers, nor their order, nor a change in one stage shifts the numbers of anothe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +22,7 @@ from nucleate.synthesis.distractors import scatter_distractors
 from nucleate.synthesis.masks import Layout, Scatter, scatter
 from nucleate.synthesis.profiles import Profile
 from nucleate.synthesis.reference import Reference, mean_colour, sharpness
+from nucleate.synthesis.restaining import Dye, restain
 
 _WINDOWS = 8
 _MIN_DENSITY = 0.3
@@ -40,10 +42,10 @@ class Synthetic:
     provenance: dict[str, Any]
 
 
-def synthesize(reference: Reference, index: int, seed: int, profile: Profile) -> Synthetic:
-    """Draw synthetic image `index` of the run `seed` from one reference."""
-    window_rng, mask_rng, material_rng, sensor_rng, distractor_rng = (
-        np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(5)
+def synthesize(reference: Reference, index: int, seed: int, profile: Profile, dyes: Sequence[Dye] = ()) -> Synthetic:
+    """Draw synthetic image `index` of the run `seed` from one reference; `dyes` are the stains of the whole pool."""
+    window_rng, mask_rng, material_rng, sensor_rng, distractor_rng, stain_rng = (
+        np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(6)
     )
     window = draw_window(window_rng, reference.chance, profile.size)
     drawn = scatter(
@@ -57,7 +59,9 @@ def synthesize(reference: Reference, index: int, seed: int, profile: Profile) ->
     background = np.ascontiguousarray(reference.background_rgb[window.rows[:, None], window.columns])
     background, distractors = scatter_distractors(background, drawn.instances, reference, profile.distractors, distractor_rng)
     mask = soft_mask(drawn.instances, reference.edge_sigma)
-    image = expose(blend(mask, material, background, profile.composite), reference.sharpness, sensor_rng)
+    blended = blend(mask, material, background, profile.composite)
+    blended, stains = restain(blended, reference.stains, dyes, profile.restained, stain_rng)
+    image = expose(blended, reference.sharpness, sensor_rng)
     turns, mirrored = int(window_rng.integers(4)), bool(window_rng.integers(2))
     return Synthetic(
         turned(image, turns, mirrored=mirrored),
@@ -69,6 +73,7 @@ def synthesize(reference: Reference, index: int, seed: int, profile: Profile) ->
             "index": index,
             "realism": realism(image, reference),
             "distractors": distractors,
+            "stains": stains,
             **_provenance(reference, profile, drawn, window),
         },
     )

@@ -1,4 +1,4 @@
-"""What the nuclei of an un-annotated image look like: measured on its classical segmentation, no labels involved."""
+"""What the nuclei of an un-annotated image look like: measured on a segmentation without labels."""
 
 from __future__ import annotations
 

@@ -14,20 +14,23 @@ Fill = Literal["detail", "telea"]
 Material = Literal["nuclei", "eosin"]
 Composite = Literal["density", "linear"]
 Outline = Literal["fourier", "polygon"]
+Models = Literal["mixed", "thresholds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Everything that shapes a synthetic image besides its reference; lengths in pixels at 40x (0.25 um).
 
-    `fill`, `material`, `composite` and `outline` name the method of each step; "telea", "eosin", "linear" and "polygon"
-    together are the report's own. `max_overlap` is intersection over the area of the smaller nucleus (report: 0.05).
-    `roughness` is the standard deviation of the radius of the random polygons. `tries` is how many places a nucleus is offered
-    before it is dropped and counted. `distractors` are hard negatives per nucleus. `jitter` is how far a nucleus strays from
-    the places where the reference has one, in px.
+    `models`, `fill`, `material`, `composite` and `outline` name the method of each step; "thresholds", "telea", "eosin",
+    "linear" and "polygon" together are the report's own. `models` is how the nuclei to learn from are found. `max_overlap` is
+    intersection over the area of the smaller nucleus (report: 0.05). `roughness` is the standard deviation of the radius of the
+    random polygons. `tries` is how many places a nucleus is offered before it is dropped and counted. `distractors` are hard
+    negatives per nucleus. `restained` is the share of images whose stains move towards those of another image of the pool.
+    `jitter` is how far a nucleus strays from the places where the reference has one, in px.
     """
 
     size: int = 384
+    models: Models = "mixed"
     fill: Fill = "detail"
     material: Material = "nuclei"
     composite: Composite = "density"
@@ -35,15 +38,17 @@ class Profile:
     max_overlap: float = 0.05
     roughness: float = 0.1
     tries: int = 6
-    jitter: float = 5.0
-    scattered: float = 0.35
+    jitter: float = 1.5
+    scattered: float = 0.15
     gain_spread: float = 0.07
     distractors: float = 0.04
+    restained: float = 0.0
     reference_side: int = 2048
 
     def for_references(self) -> Profile:
         """The part that a reference depends on, the rest at its defaults: equal for profiles that can share references."""
         return Profile(
+            models=self.models,
             fill=self.fill,
             material=self.material,
             jitter=self.jitter,
@@ -67,11 +72,13 @@ PROFILES = MappingProxyType(
         "full": Profile(size=1000, reference_side=4096),
         "report": Profile(
             size=384,
+            models="thresholds",
             fill="telea",
             material="eosin",
             composite="linear",
             outline="polygon",
             roughness=0.14,
+            jitter=5.0,
             scattered=1.0,
             distractors=0.0,
         ),

@@ -12,19 +12,19 @@ from scipy.spatial import cKDTree
 
 from nucleate.errors import InvalidImage
 from nucleate.pathology import macenko
-from nucleate.pathology.classical import segment
 from nucleate.pathology.edges import edge_width
 from nucleate.pathology.stain import od_to_rgb, require_tissue, rgb_to_od, separate, tissue_mask
+from nucleate.pathology.stains import Stains
 from nucleate.synthesis.background import remove_nuclei
+from nucleate.synthesis.finding import Found, find_nuclei
 from nucleate.synthesis.material import nuclear_material
-from nucleate.synthesis.nuclei import Nuclei, measure_nuclei, nearest_label, outline_power
+from nucleate.synthesis.nuclei import Nuclei, nearest_label, outline_power
 from nucleate.synthesis.profiles import Profile
-from nucleate.synthesis.regions import haematoxylin, sub_segmentation, super_segmentation
+from nucleate.synthesis.regions import haematoxylin, super_segmentation
 
 _MIN_NUCLEI = 5
 _DENSITY_SIGMA = 25.0
 _SIMILAR = 12
-_DEPTH = 2
 _TOUCHING = 2.5
 #: 10-90 % rise of a Gaussian edge in units of its sigma, and the bounds of that sigma in px.
 _RISE = 2.563
@@ -40,8 +40,8 @@ class Reference:
     the k nuclei nearest to each. `edge_sigma`: width of nuclear edges, px. `touching`: fraction of nuclei that touch another.
     `removed`: fraction of the image that was filled. `residual`: nuclear specks left in the background. `sharpness`: see there.
     `tissue_px`: stained area. `tissue_rgb`: its mean colour, grey levels. `haematoxylin_od`: median density in "nuclei" and
-    in the "background". `stain_vectors`: unit vectors (R, G, B) in optical density, haematoxylin above eosin, 2 x 3; None
-    where two can't be told apart. `outline_power`: irregularity of outlines by order, see `shapes.radial_power`.
+    in the "background". `stains`: by Macenko's method; None where two can't be told
+    apart. `outline_power`: irregularity of outlines by order, see `shapes.radial_power`.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Reference:
     tissue_px: float
     tissue_rgb: tuple[float, float, float]
     haematoxylin_od: dict[str, float]
-    stain_vectors: NDArray[np.float64] | None
+    stains: Stains | None
     outline_power: NDArray[np.float64]
 
 
@@ -74,20 +74,15 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
     require_tissue(rgb, name)
     sha256 = hashlib.sha256(np.ascontiguousarray(rgb).tobytes() + str(rgb.shape).encode()).hexdigest()
     rgb = _at_most(rgb, profile.reference_side)
-    instances = segment(rgb)
     stain = haematoxylin(rgb)
-    every, well_formed = measure_nuclei(instances, stain.density)
-    nuclei = every.where(well_formed)
+    found = find_nuclei(rgb, stain.density, profile.models)
+    nuclei = found.every.where(found.well_formed)
     if len(nuclei) < _MIN_NUCLEI:
         raise InvalidImage(f"{name} shows too few nuclei to learn from ({len(nuclei)}): leave it out")
-    keep = np.concatenate([[False], well_formed])
-    sub = sub_segmentation(instances, keep, _DEPTH)
-    if not sub.any():
-        sub = sub_segmentation(instances, keep, 1)
-    removed = super_segmentation(stain, instances)
+    sub = found.sub_segmentation()
+    removed = super_segmentation(stain, found.nuclear)
     background = remove_nuclei(rgb, removed, stain, profile.fill, np.random.default_rng(int(sha256[:16], 16)))
     tissue = tissue_mask(rgb)
-    stains = macenko.measure(rgb[tissue])
     _, eosin = separate(rgb)
     material = nuclear_material(rgb_to_od(rgb), eosin, sub, profile.material)
     return Reference(
@@ -95,11 +90,11 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
         sha256=sha256,
         background_rgb=background.rgb,
         material_rgb=od_to_rgb(material),
-        chance=_chance(every, nuclei, tissue_mask(background.rgb), profile),
+        chance=_chance(found, nuclei, tissue_mask(background.rgb), profile),
         nearest=_nearest(nuclei, removed.shape),
         nuclei=nuclei,
         similar=_similar(nuclei),
-        edge_sigma=float(np.clip(edge_width(rgb, instances) / _RISE, *_EDGE_SIGMA)),
+        edge_sigma=float(np.clip(edge_width(rgb, found.instances) / _RISE, *_EDGE_SIGMA)),
         touching=_touching(nuclei),
         removed=float(background.removed.mean()),
         residual=background.residual,
@@ -110,8 +105,8 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
             "nuclei": float(np.median(stain.density[sub])),
             "background": float(np.median(stain.density[tissue & ~removed])) if (tissue & ~removed).any() else 0.0,
         },
-        stain_vectors=stains.vectors if stains else None,
-        outline_power=outline_power(instances, nuclei, np.flatnonzero(well_formed) + 1),
+        stains=macenko.measure(rgb[tissue]),
+        outline_power=outline_power(found.instances, nuclei, np.flatnonzero(found.well_formed) + 1),
     )
 
 
@@ -133,14 +128,16 @@ def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rgb[top : top + side, left : left + side])
 
 
-def _chance(every: Nuclei, nuclei: Nuclei, tissue_HW: NDArray[np.bool_], profile: Profile) -> NDArray[np.float32]:
+def _chance(found: Found, nuclei: Nuclei, tissue_HW: NDArray[np.bool_], profile: Profile) -> NDArray[np.float32]:
     """Expected centres per pixel: near where the image has nuclei, and scattered with their density over its tissue.
 
-    Fragments and clumps of the segmentation are weighed by area, so that they count for as many nuclei as fit into them.
+    Fragments and clumps of the segmentation are weighed by area, so that they count for as many nuclei as fit into them. Of
+    what may be nuclear and is in no instance, half is.
     """
-    sites = np.zeros(tissue_HW.shape, dtype=np.float32)
-    columns, rows = np.rint(every.centres).astype(int).T
-    np.add.at(sites, (rows, columns), np.minimum(every.areas / nuclei.areas.mean(), 3.0))
+    typical = float(nuclei.areas.mean())
+    sites = 0.5 / typical * (found.nuclear & (found.instances == 0)).astype(np.float32)
+    columns, rows = np.rint(found.every.centres).astype(int).T
+    np.add.at(sites, (rows, columns), np.minimum(found.every.areas / typical, 3.0))
     near = cv2.GaussianBlur(sites, (0, 0), profile.jitter)
     broad = cv2.GaussianBlur(sites, (0, 0), _DENSITY_SIGMA) * tissue_HW
     broad *= sites.sum() / max(float(broad.sum()), 1e-6)

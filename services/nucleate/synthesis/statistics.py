@@ -1,7 +1,7 @@
 """The label-free statistics of an image: what its synthetic images are drawn from, as JSON-able values.
 
-Everything is measured on the classical segmentation; no annotation is read. How far the figures are from those of annotated
-nuclei is measured in `tests/bench/bench_statistics.py`.
+Everything is measured on segmentations without labels (`reference.take_apart`); no annotation is read. How far the figures are
+from those of annotated nuclei is measured in `tests/bench/bench_statistics.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from nucleate.synthesis.reference import Reference
 
 #: Changes with what is measured, or how: statistics kept under another number are not used.
-VERSION = 3
+VERSION = 4
 #: Side of the cells of the density map, px.
 CELL = 64
 
@@ -35,7 +35,7 @@ def describe(reference: Reference) -> dict[str, Any]:
         "touching_fraction": round(reference.touching, 4),
         "clark_evans": round(clark_evans(nuclei.centres, reference.tissue_px), 3),
         "haematoxylin_od": {name: round(value, 4) for name, value in reference.haematoxylin_od.items()},
-        "stain_vectors": None if reference.stain_vectors is None else np.round(reference.stain_vectors, 4).tolist(),
+        "stain_vectors": None if reference.stains is None else np.round(reference.stains.vectors, 4).tolist(),
         "outline_irregularity": round(float(np.sqrt(reference.outline_power.sum())), 4),
         "removed_fraction": round(reference.removed, 4),
         "residual_specks": reference.residual,

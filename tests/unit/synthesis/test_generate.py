@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -81,7 +82,8 @@ def sources() -> list[Source]:
 
 
 def drawn_by(workers: int, skip: tuple[int, ...] = (), first: int = 0, count: int = 7) -> dict[int, Synthetic]:
-    batch = Batch(sources(), count, 11, TINY.sized(80), workers, ReferenceCache(2), first)
+    profile = replace(TINY.sized(80), restained=0.5)
+    batch = Batch(sources(), count, 11, profile, workers, ReferenceCache(2), first)
     return {image.provenance["index"]: image for group in batch.groups() for image in batch.images(group, skip)}
 
 
@@ -122,6 +124,8 @@ def test_replicas_share_a_run_by_ranges() -> None:
     assert sorted(parts) == list(range(7))
     assert all(image.image.tobytes() == alone[index].image.tobytes() for index, image in parts.items())
     assert all(image.provenance == alone[index].provenance for index, image in parts.items())
+    partners = {image.provenance["stains"]["partner"] for image in alone.values() if image.provenance["stains"]}
+    assert len(partners) > 1  # of sources that a range of one image draws nothing from, too
 
 
 def test_every_pair_says_where_it_is_from_and_how_far_off() -> None:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
 from nucleate.pathology.classical import segment
-from nucleate.pathology.stain import rgb_to_od, separate
+from nucleate.pathology.stain import HED, od_to_rgb, rgb_to_od, separate
+from nucleate.synthesis import finding
 from nucleate.synthesis.background import inpaint
 from nucleate.synthesis.filling import detail_fill, push_pull
+from nucleate.synthesis.finding import Found, find_nuclei
 from nucleate.synthesis.material import eosin_texture, nuclear_material
 from nucleate.synthesis.profiles import profile_named
 from nucleate.synthesis.reference import Reference, take_apart
@@ -32,7 +34,7 @@ Image = NDArray[np.uint8]
 def test_super_contains_and_sub_is_contained(seed: int) -> None:
     rgb, _ = draw_tissue(seed, 128)
     instances, stain = segment(rgb), haematoxylin(rgb)
-    outer = super_segmentation(stain, instances)
+    outer = super_segmentation(stain, instances > 0)
     nuclear = instances > 0
     assert outer[nuclear].all()
     assert outer[stain.density > stain.otsu].all()
@@ -42,6 +44,43 @@ def test_super_contains_and_sub_is_contained(seed: int) -> None:
     assert not cv2.dilate(inner.astype(np.uint8), np.ones((3, 3), np.uint8))[~nuclear].any()
     keep[1:] = False
     assert not sub_segmentation(instances, keep, 2).any()
+
+
+def test_outlines_are_models_where_thresholds_have_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other nucleus is pale with a dark rim; thresholds that see of those a nucleolus only leave them to outlines."""
+    middles = [(k % 5 * 48 + 30, k // 5 * 48 + 30) for k in range(20)]
+    rgb, seen = rimmed_nuclei(middles)
+    monkeypatch.setattr(finding, "segment", lambda rgb: seen.copy())
+    density = haematoxylin(rgb).density
+    dark, mixed = (find_nuclei(rgb, density, models) for models in ("thresholds", "mixed"))  # type: ignore[arg-type]
+    assert [is_model(dark, *middle) for middle in middles] == [True, False] * 10
+    assert [is_model(mixed, *middle) for middle in middles].count(True) >= 18
+    assert mixed.instances.max() == len(mixed.every) == len(mixed.well_formed) > mixed.thresholded >= 10
+    assert np.array_equal(mixed.instances[seen % 2 == 1] > 0, seen[seen % 2 == 1] > 0)
+    assert mixed.nuclear[(seen > 0) | (mixed.instances > 0)].all()
+    core = mixed.sub_segmentation()
+    assert (mixed.instances[core] > 0).all()
+    assert core.sum() > 1.5 * dark.sub_segmentation().sum()
+
+
+def is_model(found: Found, x: int, y: int) -> bool:
+    """Whether a well-formed instance of about the size of a nucleus lies there."""
+    label = found.instances[y, x]
+    return bool(label and found.well_formed[label - 1] and 250 < np.count_nonzero(found.instances == label) < 600)
+
+
+def rimmed_nuclei(middles: list[tuple[int, int]]) -> tuple[Image, NDArray[np.int32]]:
+    """Nuclei of radius 11 px, every other one pale with a rim and a nucleolus; the map has the dark ones and the nucleoli."""
+    haematoxylin_HW, seen = np.zeros((210, 260), np.float32), np.zeros((210, 260), np.int32)
+    for k, middle in enumerate(middles):
+        cv2.circle(haematoxylin_HW, middle, 11, 0.8, -1)
+        if k % 2:
+            cv2.circle(haematoxylin_HW, middle, 8, 0.25, -1)
+            cv2.circle(haematoxylin_HW, middle, 2, 0.9, -1)
+        cv2.circle(seen, middle, 2 if k % 2 else 11, k + 1, -1)
+    stains = np.dstack([haematoxylin_HW, np.full_like(haematoxylin_HW, 0.5)])
+    grain = np.random.default_rng(0).normal(0, 0.02, (*seen.shape, 3))
+    return od_to_rgb(cv2.GaussianBlur(stains, (0, 0), 0.8) @ HED[:2] + 0.03 + grain), seen
 
 
 def test_background_keeps_no_nuclei(reference: Reference, tissue: Image) -> None:
