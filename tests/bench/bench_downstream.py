@@ -1,10 +1,10 @@
 """What synthetic pairs are worth: how a classifier tells them from real, and what HoVer-Net learns from them alone.
 
-    python -m tests.bench.bench_downstream [--pairs 80] [--steps 240] [--seed 0] [--arms default,report,refined]
+    python -m tests.bench.bench_downstream [--pairs 80] [--steps 240] [--seed 0] [--arms default,refined,report,report-refined]
         [--synthesis restained=0.5 …] [--refiner steps=700 …] [--sheet DIR] [--data DIR]
 
-Every arm has the same steps, seed and number of pairs, all drawn after the images of DIR/pool; the masks of DIR/eval score. The
-refiner is trained by its `cpu` profile on the default's pairs and the pool's images. `--synthesis` and `--refiner` change
+Every arm has the same steps, seed and number of pairs, all drawn after the images of DIR/pool; the masks of DIR/eval score. A
+refiner is trained by its `cpu` profile on the arm's pairs and the pool's images. `--synthesis` and `--refiner` change
 fields of the default's and the refiner's profile; `--steps 0` leaves HoVer-Net out; `--sheet` writes a contact sheet an arm.
 """
 
@@ -42,7 +42,7 @@ from nucleate.synthesis.realism.assess import Picture, assess
 
 P = TypeVar("P", Profile, refiner_profiles.Profile)
 
-ARMS = {"default": "cpu", "report": "report", "refined": "cpu"}
+ARMS = {"default": "cpu", "refined": "cpu", "report": "report", "report-refined": "report"}
 CPU = torch.device("cpu")
 CROPS = 24
 Labelled = tuple[np.ndarray, np.ndarray]
@@ -141,8 +141,10 @@ def main() -> None:
     pool, tests = [image for image, _ in pairs(given.data / "pool")], pairs(given.data / "eval")
     for arm in given.arms.split(","):
         profile = profile_named(ARMS[arm])
-        synthetic = drawn(pool, profile if arm == "report" else changed(profile, given.synthesis), given.pairs, given.seed)
-        if arm == "refined":
+        if ARMS[arm] == "cpu":
+            profile = changed(profile, given.synthesis)
+        synthetic = drawn(pool, profile, given.pairs, given.seed)
+        if arm.endswith("refined"):
             synthetic = refined(synthetic, pool, changed(refiner_profiles.profile_named("cpu"), given.refiner), given.seed)
         if given.sheet:
             write_sheet(given.sheet, arm, synthetic, pool)

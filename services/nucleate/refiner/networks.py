@@ -2,8 +2,9 @@
 
 R follows SimGAN (arXiv 1612.07828): residual blocks and no pooling, but on a pixel-unshuffled half-resolution grid (a quarter
 of the work), without normalisation layers (they mix the statistics of small batches), and as a bounded residual whose last
-layer starts at zero, so that an untrained refiner is the identity. D sees patches, not images (section 2.2), and spectral
-normalisation (arXiv 1802.05957) keeps it from running away from R.
+layer starts at zero, so that an untrained refiner is the identity. The residual is smoothed by a binomial of 3 px, which keeps
+nothing of a pattern that alternates on the 2 x 2 grid. D sees patches, not images (section 2.2), and spectral normalisation
+(arXiv 1802.05957) keeps it from running away from R.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 SLOPE = 0.2
 DETAIL = 9  # pixels, side of the mean that is taken off
 DETAIL_GAIN = 4.0
+BINOMIAL = (0.25, 0.5, 0.25)
 
 
 class ResidualBlock(nn.Module):
@@ -45,13 +47,21 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.outlet.weight)
         if self.outlet.bias is not None:
             nn.init.zeros_(self.outlet.bias)
-        self.halo = 2 * (2 * blocks + 2)  # pixels of context on each side that an output pixel can see, rounded up
+        self.halo = 2 * (2 * blocks + 3)  # pixels of context on each side that an output pixel can see, rounded up
+        self.register_buffer("smoothing", _binomial(), persistent=False)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
         """R(x), same shape."""
         h_BCHW = self.blocks(self.inlet(F.pixel_unshuffle(x_B3HW, 2)))
         residual_B3HW = F.pixel_shuffle(self.outlet(F.leaky_relu(h_BCHW, SLOPE)), 2)
-        return torch.clamp(x_B3HW + self.bound * torch.tanh(residual_B3HW), -1.0, 1.0)
+        padded_B3HW = F.pad(self.bound * torch.tanh(residual_B3HW), (1, 1, 1, 1), mode="replicate")
+        smoothing_3133: Tensor = self.get_buffer("smoothing")
+        return torch.clamp(x_B3HW + F.conv2d(padded_B3HW, smoothing_3133, groups=3), -1.0, 1.0)
+
+
+def _binomial() -> Tensor:
+    row = torch.tensor(BINOMIAL)
+    return (row[:, None] * row).expand(3, 1, 3, 3).contiguous()
 
 
 class Discriminator(nn.Module):

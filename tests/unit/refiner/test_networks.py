@@ -33,6 +33,16 @@ def test_the_residual_is_bounded_and_the_output_stays_in_range(trained_like):
     assert refined.abs().max() <= 1
 
 
+def test_what_alternates_on_the_grid_of_the_refiner_is_not_shown():
+    """A bias that differs by the place in the 2 x 2 grid comes out as one even colour."""
+    refiner, _ = build_pair(8, 1, 0.3, 8, seed=0)
+    with torch.no_grad():
+        refiner.outlet.bias.copy_(torch.tensor([0.3, -0.1, 0.2, -0.3] * 3))
+    change = (refiner(torch.zeros(1, 3, 16, 16)).detach())[..., 1:-1, 1:-1]
+    assert change.abs().max() > 1e-3
+    assert change.std(dim=(2, 3)).max() < 1e-6
+
+
 def test_weights_depend_on_the_seed_only():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
