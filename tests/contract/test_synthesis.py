@@ -95,6 +95,15 @@ def test_size_overrides_the_profile(bench: Bench) -> None:
     assert tuple(result.samples[0].image.shape) == (200, 200, 3)
 
 
+def test_stains_vary_within_the_pool_on_request(bench: Bench) -> None:
+    runs = [bench.events("plain")[-1].result, bench.events("varied", restained=1.0)[-1].result]
+    plain, varied = (json.loads(bench.blobs.get(run.statistics))["images"] for run in runs)
+    assert all(each["stains"] is None for each in plain)
+    assert all(each["stains"]["partner"] in {"image 'slide-2'", "image 'slide-5'"} for each in varied)
+    assert [each["instances"] for each in plain] == [each["instances"] for each in varied]
+    assert plain[0]["image"] != varied[0]["image"]
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -103,6 +112,8 @@ def test_size_overrides_the_profile(bench: Bench) -> None:
         (lambda _: {"count": 4_000_000_000}, errors.TooLarge, "count 4000000000 is over 5000"),
         (lambda _: {"size": 3}, errors.InvalidInput, "size 3 is outside of 64 to 4096 px"),
         (lambda _: {"size": 100_000}, errors.InvalidInput, "size 100000 is outside"),
+        (lambda _: {"restained": 1.5}, errors.InvalidInput, "restained is 1.5: give the share"),
+        (lambda _: {"restained": float("nan")}, errors.InvalidInput, "restained is nan"),
         (lambda _: {"profile": "huge"}, errors.UnknownProfile, "unknown profile 'huge': choose one of tiny, cpu, full"),
         (lambda b: {"images": [*b.images, b.image("torn", b"\x89PNG\r\n\x1a\nxx")]}, errors.InvalidImage, "image 'torn'"),
         (
@@ -118,7 +129,7 @@ def test_size_overrides_the_profile(bench: Bench) -> None:
             "ab0000",
         ),
     ],
-    ids=["no images", "none", "count", "small", "large", "profile", "damaged", "white", "missing"],
+    ids=["no images", "none", "count", "small", "large", "over", "nan", "profile", "damaged", "white", "missing"],
 )
 def test_bad_requests_name_the_input_and_the_fix(
     bench: Bench,

@@ -56,6 +56,12 @@ class Profile:
             reference_side=self.reference_side,
         )
 
+    def stained(self, restained: float) -> Profile:
+        """The same with another share of restained images. Raises `InvalidInput` outside of 0 to 1."""
+        if not 0.0 <= restained <= 1.0:
+            raise InvalidInput(f"restained is {restained:g}: give the share of images in other stains, 0 to 1")
+        return replace(self, restained=restained)
+
     def sized(self, size: int) -> Profile:
         """The same at another image side in px; 0 keeps it. Raises `InvalidInput` outside of 64 to 4096."""
         if size and not MIN_SIZE <= size <= MAX_SIZE:

@@ -133,6 +133,8 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         if request.count > MAX_COUNT:
             raise TooLarge(f"count {request.count} is over {MAX_COUNT}: ask in several calls, each with its own seed")
         profile = profile_named(request.profile).sized(request.size)
+        if request.HasField("restained"):
+            profile = profile.stained(request.restained)
         sources = [self._source(image) for image in request.images]
         return Batch(sources, request.count, request.seed, profile, self._workers, self._cache, request.first)
 
