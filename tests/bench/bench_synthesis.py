@@ -58,7 +58,7 @@ def main() -> None:
     rows = []
     for name, rgb in images.items():
         seconds, reference = timed(lambda: take_apart(rgb, name, profile), 1)  # noqa: B023 - called at once
-        removed = super_segmentation(haematoxylin(rgb), segment(rgb) > 0)
+        removed = super_segmentation(haematoxylin(rgb), segment(rgb))
         detail, _ = timed(lambda: inpaint(rgb, removed, "detail", np.random.default_rng(0)))  # noqa: B023
         telea, _ = timed(lambda: inpaint(rgb, removed, "telea", np.random.default_rng(0)), 1)  # noqa: B023
         draw, drawn = timed(lambda: synthesize(reference, 0, 0, profile))  # noqa: B023

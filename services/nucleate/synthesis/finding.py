@@ -30,14 +30,13 @@ _KNOWN = 0.2
 class Found:
     """Nuclei to learn from: their map (HW int32, 1..N), measurements, and which are well formed.
 
-    Labels up to `thresholded` are by thresholds, those above by outlines. `nuclear`: all that may be nuclear, HW bool.
+    Labels up to `thresholded` are by thresholds, those above by outlines. Whatever thresholds call nuclear lies in an instance.
     """
 
     instances: NDArray[np.int32]
     thresholded: int
     every: Nuclei
     well_formed: NDArray[np.bool_]
-    nuclear: NDArray[np.bool_]
 
     def sub_segmentation(self) -> NDArray[np.bool_]:
         """Pixels that are surely nuclear, HW bool."""
@@ -53,14 +52,13 @@ def find_nuclei(rgb: NDArray[np.uint8], density_HW: NDArray[np.float32], models:
     thresholded = segment(rgb)
     every, well_formed = measure_nuclei(thresholded, density_HW)
     if models == "thresholds":
-        return Found(thresholded, len(every), every, well_formed, thresholded > 0)
+        return Found(thresholded, len(every), every, well_formed)
     known_HW = np.concatenate([[False], well_formed])[thresholded]
     added_HW = _unknown_outlines(rgb, thresholded, known_HW)
     # What thresholds have of a nucleus that is outlined now is a fragment of it.
     kept_HW = relabel(np.where(added_HW > 0, 0, thresholded))
     merged = np.where(added_HW > 0, added_HW + kept_HW.max(), kept_HW).astype(np.int32)
-    every, well_formed = measure_nuclei(merged, density_HW)
-    return Found(merged, int(kept_HW.max()), every, well_formed, (merged > 0) | (thresholded > 0))
+    return Found(merged, int(kept_HW.max()), *measure_nuclei(merged, density_HW))
 
 
 def _unknown_outlines(rgb: NDArray[np.uint8], thresholded: NDArray[np.int32], known_HW: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -16,7 +16,7 @@ from nucleate.pathology.edges import edge_width
 from nucleate.pathology.stain import od_to_rgb, require_tissue, rgb_to_od, separate, tissue_mask
 from nucleate.pathology.stains import Stains
 from nucleate.synthesis.background import remove_nuclei
-from nucleate.synthesis.finding import Found, find_nuclei
+from nucleate.synthesis.finding import find_nuclei
 from nucleate.synthesis.material import nuclear_material
 from nucleate.synthesis.nuclei import Nuclei, nearest_label, outline_power
 from nucleate.synthesis.profiles import Profile
@@ -40,8 +40,8 @@ class Reference:
     the k nuclei nearest to each. `edge_sigma`: width of nuclear edges, px. `touching`: fraction of nuclei that touch another.
     `removed`: fraction of the image that was filled. `residual`: nuclear specks left in the background. `sharpness`: see there.
     `tissue_px`: stained area. `tissue_rgb`: its mean colour, grey levels. `haematoxylin_od`: median density in "nuclei" and
-    in the "background". `stains`: by Macenko's method; None where two can't be told
-    apart. `outline_power`: irregularity of outlines by order, see `shapes.radial_power`.
+    in the "background". `stains`: by Macenko's method; None where two can't be told apart.
+    `outline_power`: irregularity of outlines by order, see `shapes.radial_power`.
     """
 
     name: str
@@ -80,7 +80,7 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
     if len(nuclei) < _MIN_NUCLEI:
         raise InvalidImage(f"{name} shows too few nuclei to learn from ({len(nuclei)}): leave it out")
     sub = found.sub_segmentation()
-    removed = super_segmentation(stain, found.nuclear)
+    removed = super_segmentation(stain, found.instances)
     background = remove_nuclei(rgb, removed, stain, profile.fill, np.random.default_rng(int(sha256[:16], 16)))
     tissue = tissue_mask(rgb)
     _, eosin = separate(rgb)
@@ -90,7 +90,7 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
         sha256=sha256,
         background_rgb=background.rgb,
         material_rgb=od_to_rgb(material),
-        chance=_chance(found, nuclei, tissue_mask(background.rgb), profile),
+        chance=_chance(found.every, nuclei, tissue_mask(background.rgb), profile),
         nearest=_nearest(nuclei, removed.shape),
         nuclei=nuclei,
         similar=_similar(nuclei),
@@ -128,16 +128,14 @@ def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rgb[top : top + side, left : left + side])
 
 
-def _chance(found: Found, nuclei: Nuclei, tissue_HW: NDArray[np.bool_], profile: Profile) -> NDArray[np.float32]:
+def _chance(every: Nuclei, nuclei: Nuclei, tissue_HW: NDArray[np.bool_], profile: Profile) -> NDArray[np.float32]:
     """Expected centres per pixel: near where the image has nuclei, and scattered with their density over its tissue.
 
-    Fragments and clumps of the segmentation are weighed by area, so that they count for as many nuclei as fit into them. Of
-    what may be nuclear and is in no instance, half is.
+    Fragments and clumps of the segmentation are weighed by area, so that they count for as many nuclei as fit into them.
     """
-    typical = float(nuclei.areas.mean())
-    sites = 0.5 / typical * (found.nuclear & (found.instances == 0)).astype(np.float32)
-    columns, rows = np.rint(found.every.centres).astype(int).T
-    np.add.at(sites, (rows, columns), np.minimum(found.every.areas / typical, 3.0))
+    sites = np.zeros(tissue_HW.shape, dtype=np.float32)
+    columns, rows = np.rint(every.centres).astype(int).T
+    np.add.at(sites, (rows, columns), np.minimum(every.areas / nuclei.areas.mean(), 3.0))
     near = cv2.GaussianBlur(sites, (0, 0), profile.jitter)
     broad = cv2.GaussianBlur(sites, (0, 0), _DENSITY_SIGMA) * tissue_HW
     broad *= sites.sum() / max(float(broad.sum()), 1e-6)

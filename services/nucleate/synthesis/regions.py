@@ -1,7 +1,7 @@
 """Otsu super- and sub-segmentation: where the nuclei surely end, and where they surely are.
 
-Both start from Otsu's threshold [13] on haematoxylin density and from what segmentations of the same image call nuclear. The
-super-segmentation contains all of it in full and a margin around them; it is what the background must not contain. The
+Both start from Otsu's threshold [13] on haematoxylin density and from a segmentation of the same image. The
+super-segmentation contains both in full and a margin around them; it is what the background must not contain. The
 sub-segmentation lies inside well-formed nuclei only; it is what nuclear material is taken from.
 """
 
@@ -44,13 +44,13 @@ def haematoxylin(rgb: NDArray[np.uint8]) -> Haematoxylin:
     return Haematoxylin(density, otsu, low)
 
 
-def super_segmentation(stain: Haematoxylin, nuclear_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """HW bool: everything that may be nuclear. Contains `nuclear_HW` and every pixel above Otsu's threshold, dilated."""
+def super_segmentation(stain: Haematoxylin, instances: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """HW bool: everything that may be nuclear. Contains every instance and every pixel above Otsu's threshold, dilated."""
     specks = (stain.density > stain.low).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(specks, connectivity=8)
     big = stats[:count, cv2.CC_STAT_AREA] >= _MIN_SPECK
     big[0] = False
-    mask = big[labels] | (stain.density > stain.otsu) | nuclear_HW
+    mask = big[labels] | (stain.density > stain.otsu) | (instances > 0)
     return fill_small_holes(dilate(mask, _MARGIN), _MAX_HOLE)
 
 

@@ -42,7 +42,7 @@ def synthesize(
     profile: Profile = "cpu",
     size: Annotated[int, typer.Option(min=0, max=8192, help="Side in pixels; 0 takes the profile's.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="Number of the first pair: machines share a run by ranges.")] = 0,
-    restained: Annotated[float, typer.Option(min=0, max=1, help="Share of the pairs in stains of other images.")] = 0.0,
+    restained: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the pairs in stains of other images.")] = None,
 ) -> None:
     """Draw synthetic images with their instance masks after un-annotated images: OUT/images, OUT/masks."""
     from nucleate.client.intake import images_in
