@@ -69,7 +69,7 @@ class Ours:
     def click(self, clicks):
         last = self.last
         extra = (last.mask, last.delta) if last else (None, None)
-        found = self.last = self.predictor.predict(clicks, *extra, frame=last.probability[0] if last else None)
+        found = self.last = self.predictor.predict(clicks, *extra, frame=last.frame if last else None)
         return found.mask, found.honoured_by_network, found.honoured, found.evaluations
 
 

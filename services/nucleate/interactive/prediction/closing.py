@@ -3,15 +3,14 @@
 A network of few layers and few examples leaves masks ragged, in halves, or with the neighbour attached. Here the mask's edge is
 the strongest closed path round the first click (`outlines`) in the sum of the haematoxylin margin and the network's softened
 probability; clicks bound it, a positive one from inside and a negative one from outside. The mask is what outline and network
-agree on: half the network's probability, half the outline's, whose edge is soft. Where nothing of that kind fits, because the
-object is large, or not to be seen whole from its first click, the network's own mask stays.
+agree on (`agreement`). Where nothing of that kind fits, because the object is large, or not to be seen whole from its first
+click, there is no outline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +19,7 @@ from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outl
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin
-SOFTENING, LATER_SOFTENING = 2.0, 0.7  # divides the logits of one click, which are surer than right, and of several
-OUTLINE_SHARE, OUTLINE_SIGMA = 0.5, 1.5  # of the outline in what is agreed on; px by which its edge is in doubt
+SOFTENING, LATER_SOFTENING = 3.0, 0.7  # divides the logits of one click, which are surer than right, and of several
 INSET = 0.6  # px that the steepest fall lies outside the contour a person draws
 LARGEST_FRAME = 128  # px; a larger one was chosen for an object beyond the outlines' reach
 _INSIDE, _OUTSIDE = 0.7, 0.7  # px between a click and the outline; more overshoots small nuclei, less loses the click to INSET
@@ -52,15 +50,6 @@ def close(probability_HW: Float, margin_HW: Float, typical: float, clicks: Seque
     mask_HW = _placed(np.maximum(radii_A - INSET, 1), centre, size)
     inside = [c for c in clicks if 0 <= c.x < size and 0 <= c.y < size]
     return mask_HW if all(mask_HW[c.y, c.x] == c.positive for c in inside) else None
-
-
-def agreed(probability_HW: Float, outline_HW: Mask) -> Float:
-    """Nucleus probability, 0..1, from the network's own and the closed outline.
-
-    The two err differently: the network in what belongs to the nucleus, the outline in where exactly its edge runs.
-    """
-    soft_HW = np.asarray(cv2.GaussianBlur(outline_HW.astype(np.float32), (0, 0), OUTLINE_SIGMA), np.float32)
-    return np.asarray((1 - OUTLINE_SHARE) * probability_HW + OUTLINE_SHARE * soft_HW, np.float32)
 
 
 def _centre(clicks: Sequence[Click], previous_HW: Mask) -> Click | None:

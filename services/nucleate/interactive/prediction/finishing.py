@@ -70,7 +70,9 @@ def _change_at_last_click(mask_HW: Mask, previous_HW: Mask, last: Click) -> Mask
     return np.asarray(previous_HW ^ (labels_HW == labels_HW[last.y, last.x]), bool)
 
 
-def finish(probability_HW: NDArray[np.float32], clicks: Sequence[Click], locked_HW: Mask, previous_HW: Mask) -> Mask:
+def finish(
+    probability_HW: NDArray[np.float32], clicks: Sequence[Click], locked_HW: Mask, previous_HW: Mask, *, anew: bool = False
+) -> Mask:
     """Threshold, give up a neighbour's pixels, enforce disobeyed clicks locally, keep what was clicked, fill holes.
 
     From the second click on, and on a proposal from the first, only the change connected with the last click is made.
@@ -83,12 +85,13 @@ def finish(probability_HW: NDArray[np.float32], clicks: Sequence[Click], locked_
         clicks: clicks in this frame's coordinates, oldest first, no two on one pixel.
         locked_HW: pixels of finished neighbours.
         previous_HW: the object's mask before the last click; obeys every click but the last, holds no locked pixel.
+        anew: the probability answers all clicks together, so every change is made.
     """
     mask_HW = (probability_HW > THRESHOLD) & ~locked_HW
     _enforce(mask_HW, clicks)
     mask_HW &= ~locked_HW
     mask_HW = _fill_holes(_keep_clicked(mask_HW, clicks, previous_HW), clicks, locked_HW)
-    local_HW = _change_at_last_click(mask_HW, previous_HW, clicks[-1])
+    local_HW = None if anew else _change_at_last_click(mask_HW, previous_HW, clicks[-1])
     if local_HW is None:
         return mask_HW
     return _fill_holes(_keep_clicked(local_HW, clicks, previous_HW), clicks, locked_HW)

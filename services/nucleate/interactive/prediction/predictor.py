@@ -15,9 +15,12 @@ from nucleate import errors
 from nucleate.interactive.clicks import Click, Mask, click_maps
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.networks.network import InteractiveNetwork
-from nucleate.interactive.prediction.closing import agreed, close
+from nucleate.interactive.prediction.agreement import agreed
+from nucleate.interactive.prediction.closing import close
+from nucleate.interactive.prediction.correcting import corrected
 from nucleate.interactive.prediction.finishing import finish
 from nucleate.interactive.prediction.frames import Frame, frame_for
+from nucleate.interactive.prediction.magnification import Magnification
 from nucleate.interactive.prediction.result import (
     Backbone,
     Blocked,
@@ -39,22 +42,27 @@ BATCH = 32  # frames per forward pass
 
 @dataclass(frozen=True, eq=False)
 class _Object:
-    """A nucleus to look at: valid clicks in image pixels, its mask so far, where to look and where refinement starts."""
+    """A nucleus to look at: valid clicks and its mask so far in image pixels, where to look and where refinement starts.
+
+    `frame`, and what `local` and `seen` give, are of the pixels that the network sees.
+    """
 
     clicks: list[Click]
     previous: ObjectMask
     blocked: Blocked
     frame: Frame
     delta: NDArray[np.float32] | None
+    magnification: Magnification
     spent: Spent = field(default_factory=Spent)
 
     def local(self) -> list[Click]:
         """The clicks in the frame's pixels."""
-        return [click.moved(-self.frame.x, -self.frame.y) for click in self.clicks]
+        return [self.magnification.click(click).moved(-self.frame.x, -self.frame.y) for click in self.clicks]
 
     def seen(self) -> Mask:
         """The mask so far as the frame sees it."""
-        return self.previous.within(self.frame.x, self.frame.y, self.frame.size, self.frame.size)
+        frame = self.frame
+        return self.magnification.object(self.previous).within(frame.x, frame.y, frame.size, frame.size)
 
 
 class Predictor:
@@ -79,13 +87,26 @@ class Predictor:
         self._device = device
         self._outline = outline
         self._mirrored = (False, True) if flip else (False,)
+        self._size = (0, 0)
+        self._magnification = Magnification(1.0)
         self._planes_HWP: NDArray[np.uint8] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the image set takes, as the network sees it."""
+        return 0 if self._planes_HWP is None else self._planes_HWP.nbytes
 
     def set_image(self, image_HW3: NDArray[np.uint8]) -> None:
         """Take the RGB image, H x W x 3 uint8, that later clicks are on."""
         if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or 0 in image_HW3.shape:
             raise errors.InvalidImage(f"image has shape {image_HW3.shape} and type {image_HW3.dtype}: give H x W x 3 of uint8")
-        self._planes_HWP = network_input(image_HW3)
+        self._size = height, width = image_HW3.shape[:2]
+        planes_HWP = network_input(image_HW3)
+        radius = radius_of(float(planes_HWP[0, 0, 4]))
+        self._magnification = Magnification.to_working_radius(radius, height, width)
+        factor = self._magnification.factor
+        enlarged = factor > 1
+        self._planes_HWP = network_input(self._magnification.image(image_HW3), radius * factor) if enlarged else planes_HWP
 
     def predict(
         self,
@@ -105,18 +126,17 @@ class Predictor:
             delta: `Prediction.delta` of the last click.
             blocked: where the object may not go; defaults to outside the image.
             cancelled: asked between evaluations.
-            frame: the last click's frame, kept while the object lies well inside it.
+            frame: `Prediction.frame` of the last click, kept while the object lies well inside it.
 
         Raises:
             errors.Precondition: no image is set.
             errors.InvalidInput: no click, a click outside the image, or no positive click and no mask to cut from.
             errors.Cancelled: `cancelled` said so.
         """
-        height, width = self._size()
         previous = previous or ObjectMask.empty()
         valid = self._checked(clicks, previous)
-        frame = frame_for(previous, valid, self._smallest, height, width, kept=frame)
-        seen = _Object(valid, previous, blocked or image_box(height, width), frame, delta)
+        frame = self._frame(previous, valid, frame)
+        seen = _Object(valid, previous, blocked or image_box(*self._size), frame, delta, self._magnification)
         return self._settled(seen, clicks, *self._look([seen], cancelled)[0], cancelled)
 
     def predict_many(self, points: Sequence[Click], blocked: Blocked | None = None) -> list[Prediction]:
@@ -126,10 +146,9 @@ class Predictor:
             errors.Precondition: no image is set.
             errors.InvalidInput: a click is negative or outside the image.
         """
-        height, width = self._size()
-        blocked, nothing, found = blocked or image_box(height, width), ObjectMask.empty(), []
+        blocked, nothing, found = blocked or image_box(*self._size), ObjectMask.empty(), []
         objects = [
-            _Object([p], nothing, blocked, frame_for(nothing, [p], self._smallest, height, width), None)
+            _Object([p], nothing, blocked, self._frame(nothing, [p], None), None, self._magnification)
             for p in points
             if self._checked([p], nothing)
         ]
@@ -139,13 +158,17 @@ class Predictor:
             found += [self._settled(o, o.clicks, *look, None) for o, look in zip(batch, looks, strict=True)]
         return found
 
-    def _size(self) -> tuple[int, int]:
-        if self._planes_HWP is None:
-            raise errors.Precondition("no image is set: call set_image first")
-        return self._planes_HWP.shape[0], self._planes_HWP.shape[1]
+    def _frame(self, mask: ObjectMask, clicks: Sequence[Click], kept: Frame | None) -> Frame:
+        """Where to look, in pixels that the network sees."""
+        assert self._planes_HWP is not None
+        height, width = self._planes_HWP.shape[:2]
+        magnified = [self._magnification.click(click) for click in clicks]
+        return frame_for(self._magnification.object(mask), magnified, self._smallest, height, width, kept=kept)
 
     def _checked(self, clicks: Sequence[Click], previous: ObjectMask) -> list[Click]:
-        height, width = self._size()
+        if self._planes_HWP is None:
+            raise errors.Precondition("no image is set: call set_image first")
+        height, width = self._size
         if not clicks:
             raise errors.InvalidInput("no click: place a positive click on the nucleus")
         for click in clicks:
@@ -159,24 +182,25 @@ class Predictor:
         self, seen: _Object, clicks: Sequence[Click], refined: Refined, mask: ObjectMask, cancelled: Cancelled | None
     ) -> Prediction:
         """The prediction; while the mask outgrows the frame, zoom out and look again."""
-        height, width = self._size()
         while True:
-            larger = frame_for(mask, seen.clicks, self._smallest, height, width, kept=seen.frame)
+            larger = self._frame(mask, seen.clicks, seen.frame)
             if larger.size <= seen.frame.size:
                 break
             seen = replace(seen, frame=larger)
             refined, mask = self._look([seen], cancelled)[0]
-        frame, probability_HW = seen.frame, refined.probability
-        inside_HW = mask.within(frame.x, frame.y, frame.size, frame.size)
+        shown, probability_HW = self._magnification.reduced(seen.frame, refined.probability)
+        inside_HW = mask.within(shown.x, shown.y, shown.size, shown.size)
+        magnified = [self._magnification.click(click) for click in clicks]
         return Prediction(
             mask,
             float(probability_HW[inside_HW].mean()) if inside_HW.any() else 0.0,
             all(honoured_by(mask, seen.clicks)),
             honoured_by(mask, clicks),
-            honoured_by_probability(frame, probability_HW, mask, clicks),
+            honoured_by_probability(seen.frame, refined.probability, self._magnification.object(mask), magnified),
             refined.evaluations,
             refined.delta,
-            (frame, probability_HW),
+            seen.frame,
+            (shown, probability_HW),
             seen.spent,
         )
 
@@ -239,16 +263,23 @@ class Predictor:
         return found
 
     def _finished(self, seen: _Object, probability_HW: NDArray[np.float32]) -> ObjectMask:
-        """The whole mask after the frame's part was finished; the network's own where no closed outline fits."""
+        """The whole mask after the frame's part was shaped and finished."""
         assert self._planes_HWP is not None
-        started, frame, previous_HW = perf_counter(), seen.frame, seen.seen()
-        locked_HW = seen.blocked(frame.x, frame.y, frame.size, frame.size)
+        started, frame, clicks, previous_HW = perf_counter(), seen.frame, seen.local(), seen.seen()
         planes_HWP = frame.pixels(self._planes_HWP)
-        typical = radius_of(float(planes_HWP[0, 0, 4]))
-        closed_HW = close(probability_HW, margin(planes_HWP), typical, seen.local(), previous_HW) if self._outline else None
-        if closed_HW is not None:  # an outline answers all clicks at once, so that no earlier mask is needed
-            probability_HW, previous_HW = agreed(probability_HW, closed_HW), np.zeros_like(previous_HW)
-        mask_HW = finish(probability_HW, seen.local(), locked_HW, previous_HW)
-        whole = seen.previous.replaced(frame.x, frame.y, mask_HW)
+        outline_HW = correction_HW = None
+        if self._outline:
+            outline_HW = close(probability_HW, margin(planes_HWP), radius_of(float(planes_HWP[0, 0, 4])), clicks, previous_HW)
+            correction_HW = corrected(previous_HW, clicks)
+        anew = outline_HW is not None or correction_HW is not None
+        shown, agreed_HW = self._magnification.reduced(frame, agreed(probability_HW, outline_HW, correction_HW))
+        mask_HW = finish(
+            agreed_HW,
+            [click.moved(-shown.x, -shown.y) for click in seen.clicks],
+            seen.blocked(shown.x, shown.y, shown.size, shown.size),
+            seen.previous.within(shown.x, shown.y, shown.size, shown.size),
+            anew=anew,
+        )
+        whole = seen.previous.replaced(shown.x, shown.y, mask_HW)
         seen.spent.finishing += 1000 * (perf_counter() - started)
         return whole

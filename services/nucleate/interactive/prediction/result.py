@@ -47,7 +47,8 @@ class Prediction:
         honoured_by_network: ... of the refined probability at 0.5 alone, before disobeyed pixels are set in the mask.
         evaluations: of the optimizer.
         delta: where refinement starts at the next click.
-        probability: the frame that was looked at, and the nucleus probability in it, float32.
+        frame: what was looked at, in pixels that the network sees; where to look at the next click.
+        probability: the same in image pixels, and the nucleus probability in it, float32.
         spent: where the time went; of a batch, this object's share.
     """
 
@@ -58,6 +59,7 @@ class Prediction:
     honoured_by_network: tuple[bool, ...]
     evaluations: int
     delta: NDArray[np.float32]
+    frame: Frame
     probability: tuple[Frame, NDArray[np.float32]]
     spent: Spent
 

@@ -16,10 +16,13 @@ PLANES = appearance.PLANES + 1
 SMALLEST, OCTAVES = 4.0, 3.0  # px: radii from 4 to 32 px take the levels 0 to 255, evenly by octave
 
 
-def network_input(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The planes of an RGB image, H x W x 5 uint8: `appearance.planes` and the level of the typical radius."""
+def network_input(image_HW3: NDArray[np.uint8], radius: float = 0) -> NDArray[np.uint8]:
+    """The planes of an RGB image, H x W x 5 uint8: `appearance.planes` and the level of the typical radius.
+
+    `radius`: the typical radius in px, where it is known; measured otherwise.
+    """
     planes_HW4 = appearance.planes(image_HW3)
-    level = level_of(typical_radius(appearance.margin(planes_HW4)))
+    level = level_of(radius or typical_radius(appearance.margin(planes_HW4)))
     return np.dstack([planes_HW4, np.full(planes_HW4.shape[:2], level, np.uint8)])
 
 

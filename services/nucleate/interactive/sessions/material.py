@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from nucleate import errors
 from nucleate.interactive.prediction.predictor import Predictor
-from nucleate.interactive.prediction.views import PLANES
 from nucleate.interactive.sessions.objects import Box
 from nucleate.interactive.sessions.state import SessionState
 
@@ -26,8 +25,8 @@ class Picture:
 
     @property
     def size(self) -> int:
-        """Bytes of the image and of the planes that the network sees."""
-        return self.image.nbytes // 3 * (3 + PLANES)
+        """Bytes of the image and of what the network sees of it."""
+        return self.image.nbytes + self.predictor.nbytes
 
 
 @dataclass(frozen=True, eq=False)

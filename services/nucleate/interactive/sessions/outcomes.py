@@ -27,7 +27,7 @@ def mask_to_json(mask: ObjectMask) -> dict[str, Any]:
 
 def click_outcome(object_id: int, prediction: Prediction, milliseconds: float, waiting: float) -> dict[str, Any]:
     """Outcome of a click; `milliseconds` are of all of it but for storing, `waiting` those before the work began."""
-    frame, _ = prediction.probability
+    frame = prediction.frame
     return {
         "object_id": object_id,
         "mask": mask_to_json(prediction.mask),

@@ -16,6 +16,7 @@ from nucleate.dataset.loading import LoadedSample, load_sample
 from nucleate.dataset.manifest import BlobRef, Origin, Sample
 from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.prediction.frames import Frame, centred
+from nucleate.interactive.prediction.magnification import Magnification
 from nucleate.interactive.prediction.views import network_input, radius_of, rescaled
 from nucleate.interactive.training.sampling import correcting_click, first_clicks, positive_clicks
 from nucleate.pathology.appearance import margin
@@ -71,8 +72,11 @@ def load_sources(samples: Iterable[Sample], read: Callable[[BlobRef], bytes]) ->
 
 
 def _source(sample: Sample, loaded: LoadedSample) -> Source:
-    """Labels that nobody drew are drawn anew, and only those trusted are clicked; where none is, they stay as they are."""
-    planes_HWP = network_input(loaded.image)
+    """The sample at the scale at which the network looks.
+
+    Labels that nobody drew are drawn anew, and only those trusted are clicked; where none is, they stay as they are.
+    """
+    loaded, planes_HWP = _magnified(loaded)
     if sample.origin is Origin.PSEUDO:
         drawn_HW, trusted = redraw(margin(planes_HWP), radius_of(float(planes_HWP[0, 0, 4])), loaded.instances)
         if trusted:
@@ -80,6 +84,17 @@ def _source(sample: Sample, loaded: LoadedSample) -> Source:
             nuclei = [nucleus for nucleus in _nuclei(anew) if nucleus[0] in set(trusted)]
             return Source(anew, planes_HWP, nuclei, sample.weight)
     return Source(loaded, planes_HWP, _nuclei(loaded), sample.weight)
+
+
+def _magnified(loaded: LoadedSample) -> tuple[LoadedSample, NDArray[np.uint8]]:
+    """The sample enlarged as prediction enlarges its image, and its `views.network_input`."""
+    planes_HWP = network_input(loaded.image)
+    radius = radius_of(float(planes_HWP[0, 0, 4]))
+    by = Magnification.to_working_radius(radius, *loaded.instances.shape)
+    if by.factor == 1:
+        return loaded, planes_HWP
+    enlarged = LoadedSample(by.image(loaded.image), by.labels(loaded.instances), by.mask(loaded.ignore))
+    return enlarged, network_input(enlarged.image, radius * by.factor)
 
 
 def _nuclei(loaded: LoadedSample) -> list[tuple[int, float, float]]:

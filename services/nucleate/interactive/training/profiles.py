@@ -54,7 +54,7 @@ PROFILES = {
         ARCHITECTURES["cpu"],
         crop=64,
         batch=24,
-        steps=1200,
+        steps=700,
         learning_rate=4e-3,
         iterations=2,
         checkpoint_every=200,

@@ -33,7 +33,7 @@ def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, tar
         start = perf_counter()
         prediction = predictor.predict(clicks, mask, delta, frame=frame)
         spent = 1000 * (perf_counter() - start)
-        mask, delta, frame = prediction.mask, prediction.delta, prediction.probability[0]
+        mask, delta, frame = prediction.mask, prediction.delta, prediction.frame
         x, y, width, height = _around(truth, mask)
         iou = intersection_over_union(truth.within(x, y, width, height), mask.within(x, y, width, height))
         rounds.append(Round(iou, prediction.evaluations, spent))
