@@ -14,6 +14,7 @@ from nucleate.interactive.clicks import Click
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.prediction.frames import Frame
 from nucleate.interactive.prediction.result import Blocked, Prediction, Spent
+from nucleate.interactive.prediction.views import PLANES
 from nucleate.interactive.sessions.calls import Sessions
 from nucleate.interactive.sessions.events import EventStore
 from nucleate.interactive.sessions.gate import Gate
@@ -33,6 +34,7 @@ class DiskPredictor:
 
     seconds: float = 0.0
     calls: int = 0
+    nbytes: int = 60 * 72 * PLANES
     fault: Exception | None = None
     clicks: list[Click] = field(default_factory=list)
 
@@ -71,7 +73,8 @@ class DiskPredictor:
         honoured = tuple(mask.holds(c.x, c.y) == c.positive for c in clicks)
         probability_HW = np.clip(1 - distance_HW / 11, 0, 1)
         delta = np.full(3, len(clicks), np.float32)
-        return Prediction(mask, 0.5, all(honoured), honoured, honoured, 2, delta, (frame, probability_HW), Spent(1.0, 2.0, 3.0))
+        spent = Spent(1.0, 2.0, 3.0)
+        return Prediction(mask, 0.5, all(honoured), honoured, honoured, 2, delta, frame, (frame, probability_HW), spent)
 
     def predict_many(self, points: Sequence[Click], blocked: Blocked) -> list[Prediction]:
         return [self.predict([point], None, None, blocked) for point in points]

@@ -124,13 +124,14 @@ def test_datasets_without_a_nucleus_to_click_are_refused():
 def test_crops_hold_one_nucleus_a_positive_click_and_no_ignored_pixel():
     folder = Folder()
     sources = load_sources(a_dataset(folder).part("train"), folder.read)
-    for size in (64, 160):  # the second reaches beyond the image
+    for size in (64, 320):  # the second reaches beyond the image, even where it is enlarged
         for seed in range(12):
-            crop = draw(sources, size, np.random.default_rng(seed))
+            source = sources[seed % len(sources)]
+            crop = draw([source], size, np.random.default_rng(seed))
             assert crop.image.shape == (size, size, 5)
             assert crop.nucleus.any()
             assert crop.clicks
-            assert crop.counted.sum() == min(size, 128) ** 2
+            assert crop.counted.sum() == min(size, len(source.sample.instances)) ** 2
             assert all(crop.nucleus[c.y, c.x] == c.positive for c in crop.clicks)
     same = [draw(sources, 64, np.random.default_rng(5)) for _ in range(2)]
     assert np.array_equal(same[0].image, same[1].image)
@@ -182,14 +183,15 @@ def test_labels_that_nobody_drew_are_drawn_anew():
     samples = {origin: Sample("s", *blobs, origin, "train") for origin in (Origin.PSEUDO, Origin.ACCEPTED)}
     (drawn,) = load_sources([samples[Origin.PSEUDO]], folder.read)
     (kept,) = load_sources([samples[Origin.ACCEPTED]], folder.read)
-    assert np.array_equal(kept.sample.instances, swollen)
+    assert kept.sample.instances.shape == (320, 320)  # small nuclei are enlarged
+    assert np.array_equal(kept.sample.instances[::2, ::2], swollen)
     assert not drawn.sample.ignore.any()
     assert len(drawn.nuclei) >= 5
 
     def overlap(found):
         return (found & (instances > 0)).sum() / (found | (instances > 0)).sum()
 
-    assert overlap(drawn.sample.instances > 0) > overlap(swollen > 0) + 0.1
+    assert overlap(drawn.sample.instances[::2, ::2] > 0) > overlap(swollen > 0) + 0.1
 
 
 def test_bad_masks_differ_from_the_nucleus():
