@@ -124,17 +124,17 @@ class TestPropose:
 
 class TestAnswer:
     def test_probability_on_request_and_where_the_time_went(self, bench):
-        name = bench.open(window=common.Window(x=0, y=0, width=60, height=50)).session_id
+        name = bench.open(window=common.Window(x=0, y=0, width=30, height=25)).session_id
         answer = call(bench.stubs[0].Click, click_request(name, 1, 4, 5, probability=True))
         box = answer.probability.box
         assert (box.x, box.y) == (0, 0)
-        assert (box.width, box.height) == (60, 50)
+        assert (box.width, box.height) == (30, 25)  # less than the frame
         seen_HW = np.frombuffer(answer.probability.values, np.uint8).reshape(box.height, box.width)
-        mask_HW = pixels(answer.mask)[:50, :60]
+        mask_HW = pixels(answer.mask)[:25, :30]
         assert answer.confidence == pytest.approx(seen_HW[mask_HW].mean() / 255, abs=0.01)
         again = call(bench.stubs[1].Click, click_request(name, 1, 4, 5, probability=True))
         assert again.probability == answer.probability
-        second = call(bench.stubs[0].Click, click_request(name, 2, 30, 30, positive=False))
+        second = call(bench.stubs[0].Click, click_request(name, 2, 22, 20, positive=False))
         assert not second.HasField("probability")
         assert list(second.honoured) == [True, True]
         assert len(second.honoured_by_network) == 2
