@@ -17,7 +17,6 @@ from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.networks.network import InteractiveNetwork
 from nucleate.interactive.prediction.agreement import agreed
 from nucleate.interactive.prediction.closing import close
-from nucleate.interactive.prediction.correcting import corrected
 from nucleate.interactive.prediction.finishing import finish
 from nucleate.interactive.prediction.frames import Frame, frame_for
 from nucleate.interactive.prediction.magnification import Magnification
@@ -267,18 +266,15 @@ class Predictor:
         assert self._planes_HWP is not None
         started, frame, clicks, previous_HW = perf_counter(), seen.frame, seen.local(), seen.seen()
         planes_HWP = frame.pixels(self._planes_HWP)
-        outline_HW = correction_HW = None
-        if self._outline:
-            outline_HW = close(probability_HW, margin(planes_HWP), radius_of(float(planes_HWP[0, 0, 4])), clicks, previous_HW)
-            correction_HW = corrected(previous_HW, clicks)
-        anew = outline_HW is not None or correction_HW is not None
-        shown, agreed_HW = self._magnification.reduced(frame, agreed(probability_HW, outline_HW, correction_HW))
+        radius = radius_of(float(planes_HWP[0, 0, 4]))
+        outline_HW = close(probability_HW, margin(planes_HWP), radius, clicks, previous_HW) if self._outline else None
+        shown, agreed_HW = self._magnification.reduced(frame, agreed(probability_HW, outline_HW))
         mask_HW = finish(
             agreed_HW,
             [click.moved(-shown.x, -shown.y) for click in seen.clicks],
             seen.blocked(shown.x, shown.y, shown.size, shown.size),
             seen.previous.within(shown.x, shown.y, shown.size, shown.size),
-            anew=anew,
+            anew=outline_HW is not None,  # it answers all clicks at once
         )
         whole = seen.previous.replaced(shown.x, shown.y, mask_HW)
         seen.spent.finishing += 1000 * (perf_counter() - started)
