@@ -274,7 +274,7 @@ class Predictor:
             [click.moved(-shown.x, -shown.y) for click in seen.clicks],
             seen.blocked(shown.x, shown.y, shown.size, shown.size),
             seen.previous.within(shown.x, shown.y, shown.size, shown.size),
-            anew=outline_HW is not None,  # it answers all clicks at once
+            anew=self._outline,  # an outline answers all clicks at once; where none fits, to mix both rules is worst
         )
         whole = seen.previous.replaced(shown.x, shown.y, mask_HW)
         seen.spent.finishing += 1000 * (perf_counter() - started)
