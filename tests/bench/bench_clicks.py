@@ -64,12 +64,14 @@ class Ours:
     """A nucleus clicked with a predictor."""
 
     def __init__(self, predictor, _planes):
-        self.predictor, self.last = predictor, None
+        self.predictor, self.last, self.shown = predictor, None, []
 
     def click(self, clicks):
         last = self.last
         extra = (last.mask, last.delta) if last else (None, None)
-        found = self.last = self.predictor.predict(clicks, *extra, frame=last.frame if last else None)
+        self.shown.append(last.mask if last else ObjectMask.empty())
+        frame = last.frame if last else None
+        found = self.last = self.predictor.predict(clicks, *extra, frame=frame, shown=self.shown)
         return found.mask, found.honoured_by_network, found.honoured, found.evaluations
 
 

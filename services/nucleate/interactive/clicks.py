@@ -110,7 +110,7 @@ def error_depths(
 def next_click(truth_HW: Mask, mask_HW: Mask, clicked: Sequence[Click] = (), counted_HW: Mask | None = None) -> Click | None:
     """Click at the deepest point of the larger error region, as the f-BRS evaluation does; None when nothing is wrong."""
     missed, wrong = error_depths(truth_HW, mask_HW, clicked, counted_HW)
-    positive = bool(missed.max() >= wrong.max())
+    positive = bool(missed.max() > wrong.max())
     region = missed if positive else wrong
     if region.max() <= 0:
         return None

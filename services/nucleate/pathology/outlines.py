@@ -11,6 +11,7 @@ the best path for every seed (Timp and Karssemeijer, "A new 2D segmentation meth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -61,11 +62,17 @@ def find_outlines(margin_HW: Float, seeds_N2: Float, typical: float) -> Outlines
     return Outlines(radii, clearness, weakest)
 
 
-def bounded_outline(plane_HW: Float, seed: tuple[float, float], typical: float, forbidden_AR: NDArray[np.bool_]) -> Float:
-    """Radii (ANGLES) of the outline round one seed (x, y) that avoids forbidden places of its polar view where it can."""
+def bounded_outlines(
+    plane_HW: Float, seed: tuple[float, float], typicals: Sequence[float], forbidden_AR: NDArray[np.bool_]
+) -> Float:
+    """Outlines round one seed (x, y) that avoid forbidden places of its polar view where they can: N x ANGLES radii in px.
+
+    `typicals`: the N expected radii in px, one outline for each.
+    """
     edge_1AR = _edges(_polar(plane_HW, np.array([seed], np.float32)))
-    cost_1AR = _costs(edge_1AR, _reference(edge_1AR), typical) + _FORBIDDEN * forbidden_AR.astype(np.float32)
-    return np.asarray(RADII[shortest_closed_path(cost_1AR)[0]], np.float32)
+    reference_11 = _reference(edge_1AR)
+    cost_NAR = np.concatenate([_costs(edge_1AR, reference_11, typical) for typical in typicals])
+    return np.asarray(RADII[shortest_closed_path(cost_NAR + _FORBIDDEN * forbidden_AR.astype(np.float32))], np.float32)
 
 
 def _reference(edge_NAR: Float) -> Float:

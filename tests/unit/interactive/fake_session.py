@@ -47,6 +47,7 @@ class DiskPredictor:
         cancelled: Callable[[], bool] | None = None,
         *,
         frame: Frame | None = None,
+        shown: Sequence[ObjectMask] = (),
     ) -> Prediction:
         self.calls += 1
         self.clicks = list(clicks)

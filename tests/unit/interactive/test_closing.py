@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
 
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.prediction.agreement import agreed
-from nucleate.interactive.prediction.closing import close
+from nucleate.interactive.prediction.closing import INSETS, SIZES, outlines
+from nucleate.interactive.prediction.frames import Frame
 
 NOTHING = np.zeros((96, 96), bool)
 
@@ -20,6 +23,13 @@ def seen(nucleus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What a network and an image say that both show the nucleus, but blurred."""
     blurred = cv2.GaussianBlur(nucleus.astype(np.float32), (0, 0), 1.5)
     return np.clip(blurred, 0.02, 0.98), blurred - 0.5
+
+
+def close(probability, margin, typical, clicks, previous) -> np.ndarray | None:
+    """Mask of the expected outline, or None where there is none."""
+    found = outlines(probability, margin, typical, clicks, previous)
+    size = len(probability)
+    return found[0].in_image(Frame(0, 0, size), 1).within(0, 0, size, size) if found else None
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -71,16 +81,22 @@ def test_without_a_place_to_start_or_within_reach_the_network_is_left_alone():
     assert cut[48, 44]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_an_outline_has_every_click_on_its_side_or_there_is_none(seed):
-    rng = np.random.default_rng(seed)
-    probability = cv2.GaussianBlur(rng.random((64, 64), np.float32), (0, 0), 3)
-    margin = cv2.GaussianBlur(rng.normal(0, 1, (64, 64)).astype(np.float32), (0, 0), 2)
-    pixels = rng.permutation(64 * 64)[:7]
-    clicks = [Click(32, 32, positive=True)] + [Click(int(p % 64), int(p // 64), bool(rng.integers(2))) for p in pixels]
-    for count in range(1, len(clicks) + 1):
-        mask = close(probability, margin, 12, clicks[:count], np.zeros((64, 64), bool))
-        assert mask is None or all(mask[c.y, c.x] == c.positive for c in clicks[:count])
+def test_outlines_of_all_sizes_and_insets_come_the_expected_one_first():
+    probability, margin = seen(a_disk(12))
+    clicks = [Click(48, 48, positive=True), Click(48, 62, positive=False)]
+    found = outlines(probability, margin, 13, clicks, a_disk(15), many=True)
+    assert len(found) == len(SIZES) * len(INSETS)
+    assert found[0].unlikely == 0
+    assert (found[0].radii == outlines(probability, margin, 13, clicks, a_disk(15))[0].radii).all()
+    assert all(a.unlikely <= b.unlikely for a, b in pairwise(found))
+
+
+def test_an_outline_comes_out_in_pixels_of_an_image_that_was_enlarged():
+    probability, margin = seen(a_disk(12))
+    (outline,) = outlines(probability, margin, 13, [Click(48, 48, positive=True)], NOTHING)
+    mask = outline.in_image(Frame(100, 60, 96), 2)
+    assert mask.holds(74, 54)  # half of 148, 108
+    assert 4 * mask.area == pytest.approx(outline.in_image(Frame(0, 0, 96), 1).area, rel=0.1)
 
 
 def test_outline_and_network_correct_each_other():

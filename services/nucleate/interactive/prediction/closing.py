@@ -5,17 +5,23 @@ the strongest closed path round the first click (`outlines`) in the sum of the h
 probability; clicks bound it, a positive one from inside and a negative one from outside. The mask is what outline and network
 agree on (`agreement`). Where nothing of that kind fits, because the object is large, or not to be seen whole from its first
 click, there is no outline.
+
+The image leaves open how large the nucleus is that a person has in mind, and how far outside the visible edge its contour runs:
+there is an outline for each of several sizes and insets, and the corrections decide among them (`hindsight`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.interactive.clicks import Click, Mask, depth
-from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outline, fill
+from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.prediction.frames import Frame
+from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outlines, fill
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin
@@ -26,10 +32,30 @@ _INSIDE, _OUTSIDE = 0.7, 0.7  # px between a click and the outline; more oversho
 ROOM, LARGEST_ROOM = 1.0, 8.0  # of the disk that a click speaks for: part of its distance from the edge, px
 _NEAREST = 1.5  # px from the first click, within which another one has no direction
 _SURE = 1e-4
+SIZES = (0.5, 0.67, 0.83, 1.0, 1.22, 1.5, 1.83)  # of the expected radius
+INSETS = (-2.0, -1.0, -0.2, INSET, 1.4, 2.4, 3.4)  # px
+SIZE_DOUBT, INSET_DOUBT = 0.6, 0.06  # px of error in a click that outweigh a squared log of size, a squared px of inset
 
 
-def close(probability_HW: Float, margin_HW: Float, typical: float, clicks: Sequence[Click], previous_HW: Mask) -> Mask | None:
-    """Mask of the closed outline in one frame, or None where no outline serves all clicks.
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A closed outline in the coordinates of one frame: its centre, radii (ANGLES) in px, and how unlikely it is beforehand."""
+
+    centre: Click
+    radii: Float
+    unlikely: float
+
+    def in_image(self, frame: Frame, factor: float) -> ObjectMask:
+        """The outline's mask in image pixels, of which one is `factor` of the frame's pixels wide."""
+        x, y = ((c + start + 0.5) / factor - 0.5 for c, start in ((self.centre.x, frame.x), (self.centre.y, frame.y)))
+        left, top, mask = fill(self.radii / np.float32(factor), x, y)
+        return ObjectMask.cut(mask, left, top)
+
+
+def outlines(
+    probability_HW: Float, margin_HW: Float, typical: float, clicks: Sequence[Click], previous_HW: Mask, *, many: bool = False
+) -> list[Outline]:
+    """Closed outlines in one frame, the likeliest first; none where the object is beyond their reach.
 
     Args:
         probability_HW: nucleus probability, 0..1.
@@ -37,19 +63,29 @@ def close(probability_HW: Float, margin_HW: Float, typical: float, clicks: Seque
         typical: radius of the image's typical nucleus, px.
         clicks: in this frame's coordinates, oldest first.
         previous_HW: the mask before the last click; its middle stands in for a first positive click.
+        many: of every size and inset rather than the one expected.
     """
     centre = _centre(clicks, previous_HW)
     size = len(probability_HW)
     if centre is None or size > LARGEST_FRAME or not (0 <= centre.x < size and 0 <= centre.y < size):
-        return None
+        return []
     bounded_HW = np.clip(probability_HW, _SURE, 1 - _SURE)
     softening = SOFTENING if len(clicks) == 1 else LATER_SOFTENING
     belief_HW = 1 / (1 + (1 / bounded_HW - 1) ** np.float32(1 / softening))
     plane_HW = np.asarray(margin_HW + BELIEF * belief_HW, np.float32)
-    radii_A = bounded_outline(plane_HW, (centre.x, centre.y), TYPICAL * typical, _forbidden(centre, clicks, previous_HW))
-    mask_HW = _placed(np.maximum(radii_A - INSET, 1), centre, size)
-    inside = [c for c in clicks if 0 <= c.x < size and 0 <= c.y < size]
-    return mask_HW if all(mask_HW[c.y, c.x] == c.positive for c in inside) else None
+    sizes, insets = (SIZES, INSETS) if many else ((1.0,), (INSET,))
+    expected = [TYPICAL * typical * each for each in sizes]
+    radii_NA = bounded_outlines(plane_HW, (centre.x, centre.y), expected, _forbidden(centre, clicks, previous_HW))
+    found = [
+        Outline(centre, np.maximum(radii_A - np.float32(inset), 1), _unlikely(each, inset))
+        for each, radii_A in zip(sizes, radii_NA, strict=True)
+        for inset in insets
+    ]
+    return sorted(found, key=lambda outline: outline.unlikely)
+
+
+def _unlikely(size: float, inset: float) -> float:
+    return float(SIZE_DOUBT * np.log(size) ** 2 + INSET_DOUBT * (inset - INSET) ** 2)
 
 
 def _centre(clicks: Sequence[Click], previous_HW: Mask) -> Click | None:
@@ -86,12 +122,3 @@ def _forbidden(centre: Click, clicks: Sequence[Click], previous_HW: Mask) -> NDA
         wrong_AR = (along_A + half_A)[:, None] > RADII if click.positive else (along_A - half_A)[:, None] < RADII
         forbidden_AR |= towards_A[:, None] & wrong_AR
     return forbidden_AR
-
-
-def _placed(radii_A: Float, centre: Click, size: int) -> Mask:
-    """The filled outline cut to a frame of `size` px."""
-    left, top, mask = fill(radii_A, centre.x, centre.y)
-    reach = len(mask)
-    padded = np.zeros((size + 2 * reach, size + 2 * reach), bool)
-    padded[top + reach : top + 2 * reach, left + reach : left + 2 * reach] = mask
-    return padded[reach : reach + size, reach : reach + size]

@@ -16,9 +16,10 @@ from nucleate.interactive.clicks import Click, Mask, click_maps
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.networks.network import InteractiveNetwork
 from nucleate.interactive.prediction.agreement import agreed
-from nucleate.interactive.prediction.closing import close
+from nucleate.interactive.prediction.closing import Outline, outlines
 from nucleate.interactive.prediction.finishing import finish
 from nucleate.interactive.prediction.frames import Frame, frame_for
+from nucleate.interactive.prediction.hindsight import Correction, corrections, unexplained
 from nucleate.interactive.prediction.magnification import Magnification
 from nucleate.interactive.prediction.result import (
     Backbone,
@@ -52,6 +53,7 @@ class _Object:
     frame: Frame
     delta: NDArray[np.float32] | None
     magnification: Magnification
+    made: Sequence[Correction] = ()
     spent: Spent = field(default_factory=Spent)
 
     def local(self) -> list[Click]:
@@ -116,6 +118,7 @@ class Predictor:
         cancelled: Cancelled | None = None,
         *,
         frame: Frame | None = None,
+        shown: Sequence[ObjectMask] = (),
     ) -> Prediction:
         """Mask of the nucleus after the last of `clicks`.
 
@@ -126,6 +129,7 @@ class Predictor:
             blocked: where the object may not go; defaults to outside the image.
             cancelled: asked between evaluations.
             frame: `Prediction.frame` of the last click, kept while the object lies well inside it.
+            shown: the object's masks before each of the latest of `clicks`; by default `previous` before the last one.
 
         Raises:
             errors.Precondition: no image is set.
@@ -135,7 +139,9 @@ class Predictor:
         previous = previous or ObjectMask.empty()
         valid = self._checked(clicks, previous)
         frame = self._frame(previous, valid, frame)
-        seen = _Object(valid, previous, blocked or image_box(*self._size), frame, delta, self._magnification)
+        before = [*shown] or [previous]
+        made = corrections(before, clicks[-len(before) :])
+        seen = _Object(valid, previous, blocked or image_box(*self._size), frame, delta, self._magnification, made)
         return self._settled(seen, clicks, *self._look([seen], cancelled)[0], cancelled)
 
     def predict_many(self, points: Sequence[Click], blocked: Blocked | None = None) -> list[Prediction]:
@@ -267,15 +273,39 @@ class Predictor:
         started, frame, clicks, previous_HW = perf_counter(), seen.frame, seen.local(), seen.seen()
         planes_HWP = frame.pixels(self._planes_HWP)
         radius = radius_of(float(planes_HWP[0, 0, 4]))
-        outline_HW = close(probability_HW, margin(planes_HWP), radius, clicks, previous_HW) if self._outline else None
-        shown, agreed_HW = self._magnification.reduced(frame, agreed(probability_HW, outline_HW))
-        mask_HW = finish(
-            agreed_HW,
-            [click.moved(-shown.x, -shown.y) for click in seen.clicks],
-            seen.blocked(shown.x, shown.y, shown.size, shown.size),
-            seen.previous.within(shown.x, shown.y, shown.size, shown.size),
-            anew=self._outline,  # an outline answers all clicks at once; where none fits, to mix both rules is worst
-        )
-        whole = seen.previous.replaced(shown.x, shown.y, mask_HW)
+        found: list[Outline] = []
+        if self._outline:
+            found = outlines(probability_HW, margin(planes_HWP), radius, clicks, previous_HW, many=bool(seen.made))
+        shown, reduced_HW = self._magnification.reduced(frame, probability_HW)
+        whole = self._likeliest(found, seen, shown, reduced_HW)
         seen.spent.finishing += 1000 * (perf_counter() - started)
         return whole
+
+    def _likeliest(self, found: list[Outline], seen: _Object, shown: Frame, probability_HW: NDArray[np.float32]) -> ObjectMask:
+        """Of the masks from outlines, the one that leaves least of the corrections unexplained for how likely it is."""
+        best, least = None, np.inf
+        for outline in found:
+            if outline.unlikely >= least:
+                break
+            mask = self._shaped(outline, seen, shown, probability_HW)
+            score = outline.unlikely + unexplained(mask, seen.made, least - outline.unlikely)
+            if score < least:
+                best, least = mask, score
+        return self._shaped(None, seen, shown, probability_HW) if best is None else best
+
+    def _shaped(self, outline: Outline | None, seen: _Object, shown: Frame, probability_HW: NDArray[np.float32]) -> ObjectMask:
+        """The whole mask that network and outline agree on; an outline that leaves a click on the wrong side has no say."""
+        clicks, size = [click.moved(-shown.x, -shown.y) for click in seen.clicks], shown.size
+        factor, filled_HW = self._magnification.factor, None
+        if outline is not None:
+            filled_HW = outline.in_image(seen.frame, factor).within(shown.x, shown.y, size, size)
+            inside = (c for c in clicks if 0 <= c.x < size and 0 <= c.y < size)
+            filled_HW = filled_HW if all(filled_HW[c.y, c.x] == c.positive for c in inside) else None
+        mask_HW = finish(
+            agreed(probability_HW, filled_HW, factor),
+            clicks,
+            seen.blocked(shown.x, shown.y, size, size),
+            seen.previous.within(shown.x, shown.y, size, size),
+            anew=self._outline,  # an outline answers all clicks at once; where none fits, to mix both rules is worst
+        )
+        return seen.previous.replaced(shown.x, shown.y, mask_HW)

@@ -52,6 +52,7 @@ def predict_click(session: Session, click: Click, gate: Gate, cancelled: Cancell
             state.blocked(state.next_object_id),
             cancelled,
             frame=last.frame if last else None,
+            shown=[work.original, *(step.mask for step in steps)] if work else (),
         )
     if cancelled():
         raise errors.Cancelled("the click was cancelled")

@@ -106,7 +106,7 @@ def first_clicks(instances_HW: NDArray[np.int32], label: int, rng: np.random.Gen
 def correcting_click(truth_HW: Mask, mask_HW: Mask, clicks: list[Click], rng: np.random.Generator) -> Click | None:
     """A click somewhere in the inner half of the larger error region (Sofiiuk et al. 2021); None when nothing is wrong."""
     missed, wrong = error_depths(truth_HW, mask_HW, clicks)
-    positive = bool(missed.max() >= wrong.max())
+    positive = bool(missed.max() > wrong.max())
     region = missed if positive else wrong
     if region.max() <= 0:
         return None

@@ -23,6 +23,7 @@ class Round:
 def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, target_iou: float = 1.0) -> list[Round]:
     """Click at the deepest point of the larger error region until the target IoU or `most_clicks`."""
     mask, clicks, delta, frame, rounds = ObjectMask.empty(), list[Click](), None, None, list[Round]()
+    shown: list[ObjectMask] = []
     while len(clicks) < most_clicks and (not rounds or rounds[-1].iou < target_iou):
         x, y, width, height = _around(truth, mask)
         seen_HW, wanted_HW = mask.within(x, y, width, height), truth.within(x, y, width, height)
@@ -30,8 +31,9 @@ def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, tar
         if click is None:
             break
         clicks.append(click.moved(x, y))
+        shown.append(mask)
         start = perf_counter()
-        prediction = predictor.predict(clicks, mask, delta, frame=frame)
+        prediction = predictor.predict(clicks, mask, delta, frame=frame, shown=shown)
         spent = 1000 * (perf_counter() - start)
         mask, delta, frame = prediction.mask, prediction.delta, prediction.frame
         x, y, width, height = _around(truth, mask)
