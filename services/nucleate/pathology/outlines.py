@@ -152,13 +152,18 @@ def moved_agreement(first: Outlines, seeds_N2: Float, second: Outlines, moved_N2
     return np.asarray((low**2).sum(1) / (high**2).sum(1), np.float32)
 
 
-def fill(radii_A: Float, x: float, y: float) -> tuple[int, int, NDArray[np.bool_]]:
-    """Pixels whose larger part lies inside an outline: left, top and the mask of a box round it."""
+def coverage(radii_A: Float, x: float, y: float) -> tuple[int, int, Float]:
+    """Part of each pixel, 0..1, that lies inside an outline: left, top and the parts in a box round it."""
     reach = int(np.ceil(float(radii_A.max()))) + 1
     left, top, side, fine = int(x) - reach, int(y) - reach, 2 * reach + 2, 4
     canvas = np.zeros((side * fine, side * fine), np.uint8)
     points = np.stack([x + radii_A * _COS - left, y + radii_A * _SIN - top], 1)
     corners = np.rint(((points + 0.5) * fine - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(canvas, [corners], 1, shift=4)
-    share = cv2.resize(canvas.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return left, top, np.asarray(cv2.resize(canvas.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def fill(radii_A: Float, x: float, y: float) -> tuple[int, int, NDArray[np.bool_]]:
+    """Pixels whose larger part lies inside an outline: left, top and the mask of a box round it."""
+    left, top, share = coverage(radii_A, x, y)
     return left, top, np.asarray(share > 0.5, bool)

@@ -29,7 +29,7 @@ def close(probability, margin, typical, clicks, previous) -> np.ndarray | None:
     """Mask of the expected outline, or None where there is none."""
     found = outlines(probability, margin, typical, clicks, previous)
     size = len(probability)
-    return found[0].in_image(Frame(0, 0, size), 1).within(0, 0, size, size) if found else None
+    return found[0].covering(Frame(0, 0, size), Frame(0, 0, size), 1) > 0.5 if found else None
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -94,13 +94,15 @@ def test_outlines_of_all_sizes_and_insets_come_the_expected_one_first():
 def test_an_outline_comes_out_in_pixels_of_an_image_that_was_enlarged():
     probability, margin = seen(a_disk(12))
     (outline,) = outlines(probability, margin, 13, [Click(48, 48, positive=True)], NOTHING)
-    mask = outline.in_image(Frame(100, 60, 96), 2)
-    assert mask.holds(74, 54)  # half of 148, 108
-    assert 4 * mask.area == pytest.approx(outline.in_image(Frame(0, 0, 96), 1).area, rel=0.1)
+    covered = outline.covering(Frame(100, 60, 96), Frame(50, 30, 48), 2)
+    assert covered[24, 24] == 1  # half of 148 - 50, 108 - 30
+    assert 4 * covered.sum() == pytest.approx(outline.covering(Frame(0, 0, 96), Frame(0, 0, 96), 1).sum(), rel=0.05)
+    cut = outline.covering(Frame(100, 60, 96), Frame(75, 30, 48), 2)
+    assert (cut[:, :23] == covered[:, 25:]).all()
 
 
 def test_outline_and_network_correct_each_other():
-    outline, probability = a_disk(12), np.where(a_disk(13, 47.5), 0.9, 0.1).astype(np.float32)
+    outline, probability = a_disk(12).astype(np.float32), np.where(a_disk(13, 47.5), 0.9, 0.1).astype(np.float32)
     probability[46:50, 40:58] = 0.1  # a gap
     probability[48, 75:85] = 0.9  # and something far away
     mask = agreed(probability, outline) > 0.5

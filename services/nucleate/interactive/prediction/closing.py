@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.interactive.clicks import Click, Mask, depth
-from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.prediction.frames import Frame
-from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outlines, fill
+from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outlines, coverage
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin
@@ -45,11 +44,18 @@ class Outline:
     radii: Float
     unlikely: float
 
-    def in_image(self, frame: Frame, factor: float) -> ObjectMask:
-        """The outline's mask in image pixels, of which one is `factor` of the frame's pixels wide."""
+    def covering(self, frame: Frame, shown: Frame, factor: float) -> Float:
+        """Part of each image pixel of `shown`, 0..1, that lies inside the outline found in `frame`.
+
+        `factor`: how many of the frame's pixels one image pixel is wide.
+        """
         x, y = ((c + start + 0.5) / factor - 0.5 for c, start in ((self.centre.x, frame.x), (self.centre.y, frame.y)))
-        left, top, mask = fill(self.radii / np.float32(factor), x, y)
-        return ObjectMask.cut(mask, left, top)
+        left, top, share = coverage(self.radii / np.float32(factor), x - shown.x, y - shown.y)
+        size, side = shown.size, len(share)
+        part = np.zeros((size, size), np.float32)
+        rows, columns = (slice(min(max(start, 0), size), min(max(start + side, 0), size)) for start in (top, left))
+        part[rows, columns] = share[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        return part
 
 
 def outlines(

@@ -296,13 +296,13 @@ class Predictor:
     def _shaped(self, outline: Outline | None, seen: _Object, shown: Frame, probability_HW: NDArray[np.float32]) -> ObjectMask:
         """The whole mask that network and outline agree on; an outline that leaves a click on the wrong side has no say."""
         clicks, size = [click.moved(-shown.x, -shown.y) for click in seen.clicks], shown.size
-        factor, filled_HW = self._magnification.factor, None
+        factor, outline_HW = self._magnification.factor, None
         if outline is not None:
-            filled_HW = outline.in_image(seen.frame, factor).within(shown.x, shown.y, size, size)
+            covered_HW = outline.covering(seen.frame, shown, factor)
             inside = (c for c in clicks if 0 <= c.x < size and 0 <= c.y < size)
-            filled_HW = filled_HW if all(filled_HW[c.y, c.x] == c.positive for c in inside) else None
+            outline_HW = covered_HW if all((covered_HW[c.y, c.x] > 0.5) == c.positive for c in inside) else None
         mask_HW = finish(
-            agreed(probability_HW, filled_HW, factor),
+            agreed(probability_HW, outline_HW, factor),
             clicks,
             seen.blocked(shown.x, shown.y, size, size),
             seen.previous.within(shown.x, shown.y, size, size),
