@@ -22,7 +22,7 @@ import torch
 from tests.bench.reference_fbrs import ReferenceObject
 
 from nucleate.interactive.clicks import Click, click_maps, intersection_over_union, next_click
-from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.masks import ObjectMask, around
 from nucleate.interactive.networks.backbones import OnnxBackbone, TorchBackbone
 from nucleate.interactive.networks.export import export_encoder
 from nucleate.interactive.networks.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network
@@ -104,14 +104,6 @@ def click_through(start, truth, most):
         iou = intersection_over_union(truth.within(*box), mask.within(*box))
         records.append((iou, sum(by_network), sum(by_mask), len(clicks), evaluations, *spent))
     return records
-
-
-def around(a, b):
-    """x, y, width, height of the box round both masks."""
-    boxes = [(m.x, m.y, m.x + m.bits.shape[1], m.y + m.bits.shape[0]) for m in (a, b) if m.area]
-    left, top = np.min(boxes, 0)[:2]
-    right, bottom = np.max(boxes, 0)[2:]
-    return int(left), int(top), int(right - left), int(bottom - top)
 
 
 def summary(name, nuclei, most):

@@ -107,14 +107,18 @@ def error_depths(
     return depths
 
 
+def larger_error(missed: NDArray[np.float32], wrong: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
+    """The depths of the deeper region, and whether a click on it is positive; of equally deep ones the wrongly covered."""
+    positive = bool(missed.max() > wrong.max())
+    return missed if positive else wrong, positive
+
+
 def next_click(truth_HW: Mask, mask_HW: Mask, clicked: Sequence[Click] = (), counted_HW: Mask | None = None) -> Click | None:
     """Click at the deepest point of the larger error region, as the f-BRS evaluation does; None when nothing is wrong."""
-    missed, wrong = error_depths(truth_HW, mask_HW, clicked, counted_HW)
-    positive = bool(missed.max() > wrong.max())
-    region = missed if positive else wrong
-    if region.max() <= 0:
+    depths, positive = larger_error(*error_depths(truth_HW, mask_HW, clicked, counted_HW))
+    if depths.max() <= 0:
         return None
-    y, x = divmod(int(region.argmax()), region.shape[1])
+    y, x = divmod(int(depths.argmax()), depths.shape[1])
     return Click(x, y, positive)
 
 

@@ -85,3 +85,12 @@ class ObjectMask:
         values = np.arange(len(runs)) % 2 == 1
         flat: NDArray[np.bool_] = np.repeat(values, runs)
         return cls(x, y, flat.reshape(height, width))
+
+
+def around(a: ObjectMask, b: ObjectMask) -> tuple[int, int, int, int]:
+    """x, y, width, height of the box round two masks, of which one may be empty."""
+    masks = [mask for mask in (a, b) if mask.area]
+    left, top = min(mask.x for mask in masks), min(mask.y for mask in masks)
+    right = max(mask.x + mask.bits.shape[1] for mask in masks)
+    bottom = max(mask.y + mask.bits.shape[0] for mask in masks)
+    return left, top, right - left, bottom - top

@@ -29,7 +29,8 @@ def close(probability, margin, typical, clicks, previous) -> np.ndarray | None:
     """Mask of the expected outline, or None where there is none."""
     found = outlines(probability, margin, typical, clicks, previous)
     size = len(probability)
-    return found[0].covering(Frame(0, 0, size), Frame(0, 0, size), 1) > 0.5 if found else None
+    covered = found[0].serving(clicks, Frame(0, 0, size), Frame(0, 0, size), 1) if found else None
+    return None if covered is None else covered > 0.5
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -79,6 +80,18 @@ def test_without_a_place_to_start_or_within_reach_the_network_is_left_alone():
     assert cut is not None
     assert not cut[48, 56]
     assert cut[48, 44]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_outline_has_every_click_on_its_side_or_there_is_none(seed):
+    rng = np.random.default_rng(seed)
+    probability = cv2.GaussianBlur(rng.random((64, 64), np.float32), (0, 0), 3)
+    margin = cv2.GaussianBlur(rng.normal(0, 1, (64, 64)).astype(np.float32), (0, 0), 2)
+    pixels = rng.permutation(64 * 64)[:7]
+    clicks = [Click(32, 32, positive=True)] + [Click(int(p % 64), int(p // 64), bool(rng.integers(2))) for p in pixels]
+    for count in range(1, len(clicks) + 1):
+        mask = close(probability, margin, 12, clicks[:count], np.zeros((64, 64), bool))
+        assert mask is None or all(mask[c.y, c.x] == c.positive for c in clicks[:count])
 
 
 def test_outlines_of_all_sizes_and_insets_come_the_expected_one_first():

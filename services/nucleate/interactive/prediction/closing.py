@@ -57,6 +57,12 @@ class Outline:
         part[rows, columns] = share[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         return part
 
+    def serving(self, clicks: Sequence[Click], frame: Frame, shown: Frame, factor: float) -> Float | None:
+        """As `covering`, or None where it leaves one of the clicks, in pixels of `shown`, on the wrong side."""
+        part, size = self.covering(frame, shown, factor), shown.size
+        inside = (c for c in clicks if 0 <= c.x < size and 0 <= c.y < size)
+        return part if all((part[c.y, c.x] > 0.5) == c.positive for c in inside) else None
+
 
 def outlines(
     probability_HW: Float, margin_HW: Float, typical: float, clicks: Sequence[Click], previous_HW: Mask, *, many: bool = False

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nucleate.interactive.clicks import Click, Mask, depth
-from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.clicks import Click, error_depths
+from nucleate.interactive.masks import ObjectMask, around
 
 MEMORY = 20  # latest corrections that an outline is held against
 
@@ -47,17 +46,9 @@ def unexplained(meant: ObjectMask, made: Iterable[Correction], most: float = np.
 
 
 def _unexplained(meant: ObjectMask, made: Correction) -> float:
-    masks, click = (meant, made.shown), made.click
-    left, top = min(mask.x for mask in masks), min(mask.y for mask in masks)
-    right = max(mask.x + mask.bits.shape[1] for mask in masks)
-    bottom = max(mask.y + mask.bits.shape[0] for mask in masks)
-    meant_HW, shown_HW = (mask.within(left, top, right - left, bottom - top) for mask in masks)
-    missed, wrong = _depths(meant_HW & ~shown_HW), _depths(shown_HW & ~meant_HW)
-    own = missed if click.positive else wrong
-    x, y = click.x - left, click.y - top
-    seen = 0 <= y < own.shape[0] and 0 <= x < own.shape[1]
-    return float(max(missed.max(), wrong.max()) - (own[y, x] if seen else 0))
-
-
-def _depths(error_HW: Mask) -> NDArray[np.float32]:
-    return depth(error_HW) if error_HW.any() else np.zeros(error_HW.shape, np.float32)
+    left, top, width, height = box = around(meant, made.shown)
+    missed, wrong = error_depths(meant.within(*box), made.shown.within(*box), ())
+    own = missed if made.click.positive else wrong
+    x, y = made.click.x - left, made.click.y - top
+    at_click = own[y, x] if 0 <= y < height and 0 <= x < width else 0
+    return float(max(missed.max(), wrong.max()) - at_click)

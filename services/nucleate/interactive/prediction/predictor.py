@@ -15,11 +15,9 @@ from nucleate import errors
 from nucleate.interactive.clicks import Click, Mask, click_maps
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.networks.network import InteractiveNetwork
-from nucleate.interactive.prediction.agreement import agreed
 from nucleate.interactive.prediction.closing import Outline, outlines
-from nucleate.interactive.prediction.finishing import finish
 from nucleate.interactive.prediction.frames import Frame, frame_for
-from nucleate.interactive.prediction.hindsight import Correction, corrections, unexplained
+from nucleate.interactive.prediction.hindsight import Correction, corrections
 from nucleate.interactive.prediction.magnification import Magnification
 from nucleate.interactive.prediction.result import (
     Backbone,
@@ -31,6 +29,7 @@ from nucleate.interactive.prediction.result import (
     image_box,
     valid_clicks,
 )
+from nucleate.interactive.prediction.shaping import Shaping
 from nucleate.interactive.prediction.views import network_input, radius_of
 from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, averaged, refine_many
 from nucleate.pathology.appearance import margin
@@ -277,35 +276,16 @@ class Predictor:
         if self._outline:
             found = outlines(probability_HW, margin(planes_HWP), radius, clicks, previous_HW, many=bool(seen.made))
         shown, reduced_HW = self._magnification.reduced(frame, probability_HW)
-        whole = self._likeliest(found, seen, shown, reduced_HW)
-        seen.spent.finishing += 1000 * (perf_counter() - started)
-        return whole
-
-    def _likeliest(self, found: list[Outline], seen: _Object, shown: Frame, probability_HW: NDArray[np.float32]) -> ObjectMask:
-        """Of the masks from outlines, the one that leaves least of the corrections unexplained for how likely it is."""
-        best, least = None, np.inf
-        for outline in found:
-            if outline.unlikely >= least:
-                break
-            mask = self._shaped(outline, seen, shown, probability_HW)
-            score = outline.unlikely + unexplained(mask, seen.made, least - outline.unlikely)
-            if score < least:
-                best, least = mask, score
-        return self._shaped(None, seen, shown, probability_HW) if best is None else best
-
-    def _shaped(self, outline: Outline | None, seen: _Object, shown: Frame, probability_HW: NDArray[np.float32]) -> ObjectMask:
-        """The whole mask that network and outline agree on; an outline that leaves a click on the wrong side has no say."""
-        clicks, size = [click.moved(-shown.x, -shown.y) for click in seen.clicks], shown.size
-        factor, outline_HW = self._magnification.factor, None
-        if outline is not None:
-            covered_HW = outline.covering(seen.frame, shown, factor)
-            inside = (c for c in clicks if 0 <= c.x < size and 0 <= c.y < size)
-            outline_HW = covered_HW if all((covered_HW[c.y, c.x] > 0.5) == c.positive for c in inside) else None
-        mask_HW = finish(
-            agreed(probability_HW, outline_HW, factor),
-            clicks,
-            seen.blocked(shown.x, shown.y, size, size),
-            seen.previous.within(shown.x, shown.y, size, size),
+        local = Shaping(
+            frame,
+            shown,
+            self._magnification.factor,
+            reduced_HW,
+            [click.moved(-shown.x, -shown.y) for click in seen.clicks],
+            seen.blocked(shown.x, shown.y, shown.size, shown.size),
+            seen.previous,
             anew=self._outline,  # an outline answers all clicks at once; where none fits, to mix both rules is worst
         )
-        return seen.previous.replaced(shown.x, shown.y, mask_HW)
+        whole = local.likeliest(found, seen.made)
+        seen.spent.finishing += 1000 * (perf_counter() - started)
+        return whole

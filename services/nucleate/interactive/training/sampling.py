@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.interactive.clicks import Click, Mask, depth, error_depths
+from nucleate.interactive.clicks import Click, Mask, depth, error_depths, larger_error
 
 MARGIN = 2  # d_m: px from the boundary
 SPACING = 4  # d_s: px between clicks of one sign
@@ -105,9 +105,7 @@ def first_clicks(instances_HW: NDArray[np.int32], label: int, rng: np.random.Gen
 
 def correcting_click(truth_HW: Mask, mask_HW: Mask, clicks: list[Click], rng: np.random.Generator) -> Click | None:
     """A click somewhere in the inner half of the larger error region (Sofiiuk et al. 2021); None when nothing is wrong."""
-    missed, wrong = error_depths(truth_HW, mask_HW, clicks)
-    positive = bool(missed.max() > wrong.max())
-    region = missed if positive else wrong
+    region, positive = larger_error(*error_depths(truth_HW, mask_HW, clicks))
     if region.max() <= 0:
         return None
     points = np.flatnonzero(region > region.max() / 2)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from nucleate.interactive.clicks import Click, intersection_over_union, next_click
-from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.masks import ObjectMask, around
 from nucleate.interactive.prediction.predictor import Predictor
 
 
@@ -25,7 +25,7 @@ def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, tar
     mask, clicks, delta, frame, rounds = ObjectMask.empty(), list[Click](), None, None, list[Round]()
     shown: list[ObjectMask] = []
     while len(clicks) < most_clicks and (not rounds or rounds[-1].iou < target_iou):
-        x, y, width, height = _around(truth, mask)
+        x, y, width, height = around(truth, mask)
         seen_HW, wanted_HW = mask.within(x, y, width, height), truth.within(x, y, width, height)
         click = next_click(wanted_HW, seen_HW, [c.moved(-x, -y) for c in clicks])
         if click is None:
@@ -36,19 +36,10 @@ def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, tar
         prediction = predictor.predict(clicks, mask, delta, frame=frame, shown=shown)
         spent = 1000 * (perf_counter() - start)
         mask, delta, frame = prediction.mask, prediction.delta, prediction.frame
-        x, y, width, height = _around(truth, mask)
+        x, y, width, height = around(truth, mask)
         iou = intersection_over_union(truth.within(x, y, width, height), mask.within(x, y, width, height))
         rounds.append(Round(iou, prediction.evaluations, spent))
     return rounds
-
-
-def _around(a: ObjectMask, b: ObjectMask) -> tuple[int, int, int, int]:
-    """x, y, width, height of the box round both masks."""
-    masks = [mask for mask in (a, b) if mask.area]
-    left, top = min(mask.x for mask in masks), min(mask.y for mask in masks)
-    right = max(mask.x + mask.bits.shape[1] for mask in masks)
-    bottom = max(mask.y + mask.bits.shape[0] for mask in masks)
-    return left, top, right - left, bottom - top
 
 
 def iou_after(rounds: Sequence[Round], clicks: int) -> float:
