@@ -68,10 +68,9 @@ class Ours:
 
     def click(self, clicks):
         last = self.last
-        extra = (last.mask, last.delta) if last else (None, None)
         self.shown.append(last.mask if last else ObjectMask.empty())
-        frame = last.frame if last else None
-        found = self.last = self.predictor.predict(clicks, *extra, frame=frame, shown=self.shown)
+        delta, frame = (last.delta, last.frame) if last else (None, None)
+        found = self.last = self.predictor.predict(clicks, self.shown, delta, frame=frame)
         return found.mask, found.honoured_by_network, found.honoured, found.evaluations
 
 

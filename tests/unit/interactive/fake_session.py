@@ -37,20 +37,21 @@ class DiskPredictor:
     nbytes: int = 60 * 72 * PLANES
     fault: Exception | None = None
     clicks: list[Click] = field(default_factory=list)
+    shown: list[ObjectMask] = field(default_factory=list)
 
     def predict(
         self,
         clicks: Sequence[Click],
-        previous: ObjectMask | None,
+        shown: Sequence[ObjectMask],
         delta: np.ndarray | None,
         blocked: Blocked,
         cancelled: Callable[[], bool] | None = None,
         *,
         frame: Frame | None = None,
-        shown: Sequence[ObjectMask] = (),
     ) -> Prediction:
         self.calls += 1
-        self.clicks = list(clicks)
+        self.clicks, self.shown = list(clicks), list(shown)
+        previous = self.shown[-1] if self.shown else None
         if self.fault:
             raise self.fault
         ends = time.monotonic() + self.seconds
@@ -78,7 +79,7 @@ class DiskPredictor:
         return Prediction(mask, 0.5, all(honoured), honoured, honoured, 2, delta, frame, (frame, probability_HW), spent)
 
     def predict_many(self, points: Sequence[Click], blocked: Blocked) -> list[Prediction]:
-        return [self.predict([point], None, None, blocked) for point in points]
+        return [self.predict([point], (), None, blocked) for point in points]
 
 
 class FakeOpener:

@@ -193,7 +193,7 @@ def test_a_diverse_network_predicts_click_by_click(diverse):
     predictor.set_image(np.random.default_rng(0).integers(0, 255, (90, 110, 3), np.uint8))
     prediction = predictor.predict([Click(50, 40, positive=True)])
     prediction = predictor.predict(
-        [Click(50, 40, positive=True), Click(54, 40, positive=False)], prediction.mask, prediction.delta
+        [Click(50, 40, positive=True), Click(54, 40, positive=False)], [prediction.mask], prediction.delta
     )
     assert prediction.clicks_obeyed
 

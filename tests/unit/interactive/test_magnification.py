@@ -83,16 +83,17 @@ def test_masks_probabilities_and_clicks_are_of_the_image_whatever_the_network_se
     predictor = Predictor(network, TorchBackbone(network.encoder), 64)
     predictor.set_image(image)
     assert predictor.nbytes > image.nbytes * 5 / 3 * 1.5
-    clicks, mask, delta, frame = [], None, None, None
+    clicks, shown, delta, frame = [], [ObjectMask.empty()], None, None
     for x, y, positive in ((0, 0, True), (127, 127, True), (127, 60, True), (64, 64, False), (3, 2, False), (5, 1, True)):
         clicks.append(Click(x, y, positive))
-        found = predictor.predict(clicks, mask, delta, frame=frame)
+        found = predictor.predict(clicks, shown, delta, frame=frame)
         mask, delta, frame = found.mask, found.delta, found.frame
+        shown.append(mask)
         assert found.clicks_obeyed
         assert min(mask.x, mask.y) >= 0
         assert max(mask.x + mask.bits.shape[1], mask.y + mask.bits.shape[0]) <= 128
-        shown, probability_HW = found.probability
-        assert probability_HW.shape == (shown.size, shown.size)
+        seen, probability_HW = found.probability
+        assert probability_HW.shape == (seen.size, seen.size)
         assert ((probability_HW >= 0) & (probability_HW <= 1)).all()
 
 
@@ -100,6 +101,6 @@ def test_a_first_click_that_cuts_a_proposal_leaves_the_rest_of_it(network):
     predictor = Predictor(network, TorchBackbone(network.encoder), 64)
     predictor.set_image(draw_tissue(3, 256)[0])
     proposal = ObjectMask.cut(a_disk(256, 120, 120, 18))
-    cut = predictor.predict([Click(134, 120, positive=False)], proposal).mask
+    cut = predictor.predict([Click(134, 120, positive=False)], [proposal]).mask
     assert not cut.holds(134, 120)
     assert cut.area > proposal.area / 3

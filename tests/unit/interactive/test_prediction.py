@@ -91,11 +91,12 @@ def test_frames_grow_with_the_mask_up_to_the_largest():
 
 
 def test_each_click_is_obeyed_at_corners_and_in_row_and_column_zero(predictor):
-    mask, delta, clicks = None, None, []
+    shown, delta, clicks = [ObjectMask.empty()], None, []
     for click in [Click(0, 0, positive=True), Click(109, 0, positive=False), Click(0, 40, positive=False), Click(3, 89, True)]:
         clicks.append(click)
-        prediction = predictor.predict(clicks, mask, delta)
+        prediction = predictor.predict(clicks, shown, delta)
         mask, delta = prediction.mask, prediction.delta
+        shown.append(mask)
         assert prediction.clicks_obeyed
         assert prediction.evaluations <= 20
         assert mask.x >= 0

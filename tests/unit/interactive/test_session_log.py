@@ -241,6 +241,20 @@ def test_the_same_click_again_changes_nothing_and_its_opposite_is_refused():
         pytest.fail("a stale call was answered")
 
 
+def test_the_network_is_told_every_mask_that_a_click_corrected_also_by_another_replica():
+    store, predictor = MemoryStore(), DiskPredictor()
+    replicas = [fake_sessions(store, predictor) for _ in range(2)]
+    replicas[0].open("s", OPENING)
+    replicas[0].select("s", 1, 1)
+    seen = [ObjectMask(10, 10, np.ones((9, 12), bool))]
+    for n, click in enumerate([Click(24, 14, positive=True), Click(9, 9, positive=True), Click(22, 18, positive=False)]):
+        replica = replicas[n % 2]
+        replica.click("s", 2 + n, click)
+        assert [mask_to_json(mask) for mask in predictor.shown] == [mask_to_json(mask) for mask in seen]
+        seen.append(replica.get("s").state.work.mask)
+    assert len({mask.area for mask in seen}) == 4
+
+
 def test_a_batch_shares_contested_pixels_by_probability():
     sessions = fake_sessions(MemoryStore())
     sessions.open("s", "{}")

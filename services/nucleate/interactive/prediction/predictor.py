@@ -111,35 +111,33 @@ class Predictor:
     def predict(
         self,
         clicks: Sequence[Click],
-        previous: ObjectMask | None = None,
+        shown: Sequence[ObjectMask] = (),
         delta: NDArray[np.float32] | None = None,
         blocked: Blocked | None = None,
         cancelled: Cancelled | None = None,
         *,
         frame: Frame | None = None,
-        shown: Sequence[ObjectMask] = (),
     ) -> Prediction:
         """Mask of the nucleus after the last of `clicks`.
 
         Args:
             clicks: all clicks on this object so far, in image pixels, oldest first.
-            previous: the object's mask before the last click.
+            shown: the object's mask before each of the latest of `clicks`, the last one's last; none = an empty one.
             delta: `Prediction.delta` of the last click.
             blocked: where the object may not go; defaults to outside the image.
             cancelled: asked between evaluations.
             frame: `Prediction.frame` of the last click, kept while the object lies well inside it.
-            shown: the object's masks before each of the latest of `clicks`; by default `previous` before the last one.
 
         Raises:
             errors.Precondition: no image is set.
             errors.InvalidInput: no click, a click outside the image, or no positive click and no mask to cut from.
             errors.Cancelled: `cancelled` said so.
         """
-        previous = previous or ObjectMask.empty()
+        shown = shown or [ObjectMask.empty()]
+        previous = shown[-1]
         valid = self._checked(clicks, previous)
         frame = self._frame(previous, valid, frame)
-        before = [*shown] or [previous]
-        made = corrections(before, clicks[-len(before) :])
+        made = corrections(shown, clicks[-len(shown) :])
         seen = _Object(valid, previous, blocked or image_box(*self._size), frame, delta, self._magnification, made)
         return self._settled(seen, clicks, *self._look([seen], cancelled)[0], cancelled)
 

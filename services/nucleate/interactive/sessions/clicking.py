@@ -47,12 +47,11 @@ def predict_click(session: Session, click: Click, gate: Gate, cancelled: Cancell
     with gate.turn(cancelled) as waited:
         prediction = session.material.picture.predictor.predict(
             [step.click for step in steps] + [click],
-            work.mask if work else None,
+            [work.original, *(step.mask for step in steps)] if work else (),
             last.delta if last else None,
             state.blocked(state.next_object_id),
             cancelled,
             frame=last.frame if last else None,
-            shown=[work.original, *(step.mask for step in steps)] if work else (),
         )
     if cancelled():
         raise errors.Cancelled("the click was cancelled")

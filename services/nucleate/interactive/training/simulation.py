@@ -33,7 +33,7 @@ def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, tar
         clicks.append(click.moved(x, y))
         shown.append(mask)
         start = perf_counter()
-        prediction = predictor.predict(clicks, mask, delta, frame=frame, shown=shown)
+        prediction = predictor.predict(clicks, shown, delta, frame=frame)
         spent = 1000 * (perf_counter() - start)
         mask, delta, frame = prediction.mask, prediction.delta, prediction.frame
         x, y, width, height = around(truth, mask)
