@@ -24,7 +24,7 @@ from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outl
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin
-SOFTENING, LATER_SOFTENING = 3.0, 0.7  # divides the logits of one click, which are surer than right, and of several
+SOFTENING = 0.7  # divides the logits
 INSET = 0.6  # px that the steepest fall lies outside the contour a person draws
 LARGEST_FRAME = 128  # px; a larger one was chosen for an object beyond the outlines' reach
 _INSIDE, _OUTSIDE = 0.7, 0.7  # px between a click and the outline; more overshoots small nuclei, less loses the click to INSET
@@ -82,8 +82,7 @@ def outlines(
     if centre is None or size > LARGEST_FRAME or not (0 <= centre.x < size and 0 <= centre.y < size):
         return []
     bounded_HW = np.clip(probability_HW, _SURE, 1 - _SURE)
-    softening = SOFTENING if len(clicks) == 1 else LATER_SOFTENING
-    belief_HW = 1 / (1 + (1 / bounded_HW - 1) ** np.float32(1 / softening))
+    belief_HW = 1 / (1 + (1 / bounded_HW - 1) ** np.float32(1 / SOFTENING))
     plane_HW = np.asarray(margin_HW + BELIEF * belief_HW, np.float32)
     sizes, insets = (SIZES, INSETS) if many else ((1.0,), (INSET,))
     expected = [TYPICAL * typical * each for each in sizes]

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.masks import ObjectMask
 from nucleate.interactive.prediction.agreement import agreed
+from nucleate.interactive.prediction.bending import BENDS_BA, STEPS, bent
 from nucleate.interactive.prediction.closing import Outline
 from nucleate.interactive.prediction.finishing import finish
 from nucleate.interactive.prediction.frames import Frame
 from nucleate.interactive.prediction.hindsight import Correction, unexplained
 from nucleate.pathology.outlines import Float
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """A mask, what it leaves unexplained with how unlikely it is, px, and its outline unless it is the network's own."""
+
+    mask: ObjectMask
+    score: float
+    outline: Outline | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,21 +55,46 @@ class Shaping:
     def likeliest(self, found: Sequence[Outline], made: Sequence[Correction]) -> ObjectMask:
         """Of the masks from outlines, likeliest first, the one that best explains the corrections for how likely it is.
 
-        An outline that leaves a click on the wrong side has no say: the network's own mask stands in for all of them.
+        An outline that leaves a click on the wrong side has no say: the network's own mask stands in for all of them. The best
+        one is then bent as long as that explains more.
         """
-        best, least, by_network = None, np.inf, False
+        best = self._best_of(found, made)
+        return (self._best_bent(best, best.outline, made) if best.outline and made else best).mask
+
+    def _best_of(self, found: Sequence[Outline], made: Sequence[Correction]) -> _Choice:
+        best, by_network = None, False
         for outline in found:
+            least = best.score if best else np.inf
             if outline.unlikely >= least:
                 break
             outline_HW = outline.serving(self.clicks, self.frame, self.shown, self.factor)
             if outline_HW is None and by_network:
                 continue
             by_network = by_network or outline_HW is None
-            mask = self._mask(outline_HW)
-            score = outline.unlikely + unexplained(mask, made, least - outline.unlikely)
-            if score < least:
-                best, least = mask, score
-        return self._mask(None) if best is None else best
+            best = self._judged(outline, outline_HW, made, least) or best
+        return best or _Choice(self._mask(None), np.inf, None)
+
+    def _best_bent(self, best: _Choice, outline: Outline, made: Sequence[Correction]) -> _Choice:
+        """One bend after the other, to and fro, as long as it explains more than it costs."""
+        amounts_B = np.zeros(len(BENDS_BA), np.float32)
+        for step in STEPS:
+            for bend, sign in product(range(len(BENDS_BA)), (1, -1)):
+                tried_B = amounts_B.copy()
+                tried_B[bend] += sign * step
+                tried = bent(outline, tried_B, self.factor)
+                if tried.unlikely >= best.score:
+                    continue
+                outline_HW = tried.serving(self.clicks, self.frame, self.shown, self.factor)
+                found = None if outline_HW is None else self._judged(tried, outline_HW, made, best.score)
+                if found:
+                    best, amounts_B = found, tried_B
+        return best
+
+    def _judged(self, outline: Outline, outline_HW: Float | None, made: Sequence[Correction], least: float) -> _Choice | None:
+        """The mask of an outline, or the network's own, if that scores below `least`."""
+        mask = self._mask(outline_HW)
+        score = outline.unlikely + unexplained(mask, made, least - outline.unlikely)
+        return _Choice(mask, score, None if outline_HW is None else outline) if score < least else None
 
     def _mask(self, outline_HW: Float | None) -> ObjectMask:
         """The whole mask that network and outline agree on."""
