@@ -26,6 +26,7 @@ from nucleate.interactive.refinement.windows import SIDE_MARGIN, Asked
 INERTIA = 0.1
 MARGIN = 1.0  # logits asked of every pixel
 LONGEST_STEP = 0.2  # of a scale or bias, as far as the linearisation is trusted
+MOST_EVALUATIONS = 5  # unless all are to be spent: of what is not solved by then more solve little, and take long
 SHARE = 0.6  # of the evaluations; the rest is L-BFGS's, whose gradient goes through the class vectors, where steps did not do
 HARDER = 2.0  # more weight for a click that a step has left on the wrong side
 GUIDED_STEPS = 2  # after these, pixels beside the clicks no longer count

@@ -74,6 +74,8 @@ def _gauss_newton(place: Place, asked: Asked, start: Tensor, options: Refinement
     """Gauss-Newton steps; where they leave a click disobeyed, what remains of the evaluations goes to L-BFGS."""
     assert isinstance(place, FeatureScale)
     inertia = gauss_newton.INERTIA if options.inertia is None else options.inertia
+    if options.early_stop:
+        options = replace(options, most_evaluations=min(options.most_evaluations, gauss_newton.MOST_EVALUATIONS))
     share = math.ceil(gauss_newton.SHARE * options.most_evaluations)
     best = GaussNewton(place, asked, inertia, share, early_stop=options.early_stop, cancelled=cancelled).minimise(start)
     if best.obeyed and options.early_stop:
