@@ -34,6 +34,11 @@ _FORBIDDEN = np.float32(30)  # dearer than any edge can make up for
 _CHUNK = 256
 
 
+def half_turn(angle_A: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Angles brought into -pi..pi."""
+    return (angle_A + np.pi) % (2 * np.pi) - np.pi
+
+
 @dataclass(frozen=True, eq=False)
 class Outlines:
     """N closed paths round N seeds.

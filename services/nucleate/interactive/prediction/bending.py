@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from nucleate.interactive.prediction.closing import Outline
-from nucleate.pathology.outlines import TURN, Float
+from nucleate.pathology.outlines import TURN, Float, half_turn
 
 HARMONICS = 3
 BUMPS = 8
@@ -23,7 +23,7 @@ def _bends() -> Float:
     """Every bend by one px: bends x ANGLES."""
     waves = [wave(n * TURN) for n in range(1, HARMONICS + 1) for wave in (np.cos, np.sin)]
     width = 2 * np.pi / BUMPS
-    away = [(TURN - n * width + np.pi) % (2 * np.pi) - np.pi for n in range(BUMPS)]
+    away = [half_turn(TURN - n * width) for n in range(BUMPS)]
     return np.asarray(waves + [np.exp(-np.square(angle / width)) for angle in away], np.float32)
 
 

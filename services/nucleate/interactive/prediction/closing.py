@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nucleate.interactive.clicks import Click, Mask, depth
 from nucleate.interactive.prediction.frames import Frame
-from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outlines, coverage
+from nucleate.pathology.outlines import ANGLES, RADII, TURN, Float, bounded_outlines, coverage, half_turn
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin
@@ -125,7 +125,7 @@ def _forbidden(centre: Click, clicks: Sequence[Click], previous_HW: Mask) -> NDA
         if previous_HW.any() and 0 <= click.y < len(previous_HW) and 0 <= click.x < len(previous_HW):
             room = float(max(deep_HW[click.y, click.x], far_HW[click.y, click.x]))
         disk = max(_INSIDE if click.positive else _OUTSIDE, min(ROOM * room, LARGEST_ROOM, distance / 2))
-        turned_A = (np.arctan2(down, across) - TURN + np.pi) % (2 * np.pi) - np.pi
+        turned_A = half_turn(np.arctan2(down, across) - TURN)
         offset_A = distance * np.sin(turned_A)
         towards_A = (np.abs(offset_A) < disk) & (np.cos(turned_A) > 0)
         half_A = np.sqrt(np.maximum(disk**2 - offset_A**2, 0))
