@@ -22,17 +22,17 @@ import torch
 from tests.bench.reference_fbrs import ReferenceObject
 
 from nucleate.interactive.clicks import Click, click_maps, intersection_over_union, next_click
-from nucleate.interactive.masks import ObjectMask, around
-from nucleate.interactive.networks.backbones import OnnxBackbone, TorchBackbone
-from nucleate.interactive.networks.export import export_encoder
-from nucleate.interactive.networks.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network
-from nucleate.interactive.networks.network import InteractiveNetwork
+from nucleate.interactive.networks.encoder_runtime import OnnxBackbone, TorchBackbone
+from nucleate.interactive.networks.interactive_network import InteractiveNetwork
+from nucleate.interactive.networks.model_file import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network
+from nucleate.interactive.networks.network_input import network_input
+from nucleate.interactive.networks.onnx_export import export_encoder
+from nucleate.interactive.object_mask import ObjectMask, around
 from nucleate.interactive.prediction.predictor import Predictor
-from nucleate.interactive.prediction.views import network_input
 from nucleate.interactive.refinement import Method, RefinementOptions
 from nucleate.interactive.training.profiles import profile_named
-from nucleate.pathology.codec import decode_image, decode_instances
-from nucleate.synthesis.tissue import draw_tissue
+from nucleate.pathology.images.codec import decode_image, decode_instances
+from nucleate.synthesis.phantom.tissue import draw_tissue
 
 REFERENCE = "reference"
 LEAST_AREA = 16

@@ -24,7 +24,7 @@ from tests.unit.client.surfaces import SURFACES, connect
 from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate.client import AsyncSession, Session
-from nucleate.client.models import store_model
+from nucleate.client.files.model_folders import store_model
 from nucleate.runtime.channels import connect as channel_to
 from nucleate.runtime.channels import wait_ready
 

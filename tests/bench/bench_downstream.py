@@ -23,20 +23,21 @@ import torch
 from tests.bench.supervised import Report, pairs, say
 from tests.paths import MONUSEG
 
-from nucleate.hovernet import profiles, segmentation
-from nucleate.hovernet.sampling import TrainingSample
-from nucleate.hovernet.segmentation import Trained
-from nucleate.hovernet.training import Stage, train
-from nucleate.pathology import metrics
-from nucleate.pathology.codec import encode_png
-from nucleate.pathology.drawing import mosaic
+from nucleate.hovernet import profiles
+from nucleate.hovernet.segmentation import image_segmentation
+from nucleate.hovernet.segmentation.image_segmentation import Trained
+from nucleate.hovernet.training.loop import Stage, train
+from nucleate.hovernet.training.window_sampling import TrainingSample
+from nucleate.pathology.images.codec import encode_png
+from nucleate.pathology.images.overlays import mosaic
+from nucleate.pathology.metrics import dice_aji_pq
 from nucleate.refiner import profiles as refiner_profiles
-from nucleate.refiner import training as refining
-from nucleate.refiner.crops import SyntheticImage, TrainingImages
-from nucleate.refiner.gate import judge_refinement
 from nucleate.refiner.inference import refine_image
-from nucleate.refiner.state import TrainingState
-from nucleate.synthesis.batch import Batch, ReferenceCache, Source
+from nucleate.refiner.mask_gate.gate import judge_refinement
+from nucleate.refiner.training import loop as refining
+from nucleate.refiner.training.crops import SyntheticImage, TrainingImages
+from nucleate.refiner.training.state import TrainingState
+from nucleate.synthesis.generation.batch import Batch, ReferenceCache, Source
 from nucleate.synthesis.profiles import Profile, profile_named
 from nucleate.synthesis.realism.assess import Picture, assess
 
@@ -118,9 +119,9 @@ def trained_on(
     config = dataclasses.replace(profile.training, stages=(Stage(steps, (("synthetic", 1.0),)),))
     samples = [TrainingSample(s.rgb, s.instances, np.zeros(s.instances.shape, np.bool_), "synthetic") for s in synthetic]
     net = train(samples, pool, profile.arch, config, seed, Report()).net
-    mean = metrics.mean(
+    mean = dice_aji_pq.mean(
         [
-            metrics.score(truth, segmentation.segment(Trained(net, profile), image, "image", ignore=False).instances)
+            dice_aji_pq.score(truth, image_segmentation.segment(Trained(net, profile), image, "image", ignore=False).instances)
             for image, truth in tests
         ]
     )

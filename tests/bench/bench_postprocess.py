@@ -11,12 +11,12 @@ import sys
 import cv2
 import numpy as np
 from tests.bench.bench_metrics import ellipses, seconds, sizes
-from tests.unit.hovernet import slow_postprocess
+from tests.unit.hovernet import slow_hv_instances
 
-from nucleate.hovernet.postprocess import CLEAN, PUBLISHED, instances
-from nucleate.hovernet.targets import hv_maps
-from nucleate.pathology import metrics
-from nucleate.pathology.nuclei import nuclei
+from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PUBLISHED, instances
+from nucleate.hovernet.training.targets import hv_maps
+from nucleate.pathology.instances.nucleus_records import nuclei
+from nucleate.pathology.metrics import dice_aji_pq
 
 
 def network_output(size, count, seed=0):
@@ -38,8 +38,8 @@ def ours(maps, how):
 
 
 def published(maps):
-    found = slow_postprocess.instances(*maps)
-    return found, slow_postprocess.dictionary(found, maps[0])
+    found = slow_hv_instances.instances(*maps)
+    return found, slow_hv_instances.dictionary(found, maps[0])
 
 
 def main():
@@ -48,7 +48,7 @@ def main():
     fast, (found, entries) = seconds(ours, maps, PUBLISHED, repeats=10)
     slow, (expected, reference) = seconds(published, maps, repeats=3)
     tuned, _ = seconds(ours, maps, CLEAN, repeats=10)
-    scores = metrics.score(expected, found)
+    scores = dice_aji_pq.score(expected, found)
     report = {
         "fast_s": fast,
         "reference_s": slow,

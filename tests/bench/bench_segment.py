@@ -17,15 +17,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from nucleate.hovernet import model_io, onnx_network, profiles
-from nucleate.hovernet.network import HoVerNet
-from nucleate.hovernet.servicer import register
-from nucleate.hovernet.settings import HoverNetSettings
-from nucleate.pathology.codec import encode_png
+from nucleate.hovernet import profiles
+from nucleate.hovernet.networks import model_file, onnx
+from nucleate.hovernet.networks.hovernet import HoVerNet
+from nucleate.hovernet.service.servicer import register
+from nucleate.hovernet.service.settings import HoverNetSettings
+from nucleate.pathology.images.codec import encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import connect, follow
 from nucleate.runtime.server import start_server
-from nucleate.synthesis.tissue import draw_tissue
+from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.v1 import common_pb2 as common
 from nucleate.v1 import hovernet_pb2 as pb
 from nucleate.v1 import hovernet_pb2_grpc as pb_grpc
@@ -35,15 +36,15 @@ CARD = "card.json"
 
 def files_of(folder: Path | None) -> dict[str, bytes]:
     if folder:
-        return {name: (folder / name).read_bytes() for name in (CARD, model_io.WEIGHTS, onnx_network.FILE)}
+        return {name: (folder / name).read_bytes() for name in (CARD, model_file.WEIGHTS, onnx.FILE)}
     net = HoVerNet(profiles.named("cpu").arch).eval()
-    card, weights = model_io.pack(net, "cpu", dataset_digest="", parent="", metrics={})
-    return {CARD: card, model_io.WEIGHTS: weights, onnx_network.FILE: onnx_network.export_network(net)}
+    card, weights = model_file.pack(net, "cpu", dataset_digest="", parent="", metrics={})
+    return {CARD: card, model_file.WEIGHTS: weights, onnx.FILE: onnx.export_network(net)}
 
 
 def model_of(files: dict[str, bytes], blobs: Blobs) -> common.Model:
     stored = {name: blobs.put(data, "application/octet-stream") for name, data in files.items()}
-    return common.Model(kind=model_io.KIND, card=stored.pop(CARD), files=stored)
+    return common.Model(kind=model_file.KIND, card=stored.pop(CARD), files=stored)
 
 
 def main() -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from tests.paths import MONUSEG
 
-from nucleate.pathology.codec import decode_image, decode_instances
-from nucleate.pathology.shape import measure
+from nucleate.pathology.images.codec import decode_image, decode_instances
+from nucleate.pathology.instances.morphometry import measure
+from nucleate.synthesis.analysis.reference import take_apart
+from nucleate.synthesis.analysis.statistics import clark_evans
 from nucleate.synthesis.profiles import profile_named
 from nucleate.synthesis.realism.distances import earth_movers
-from nucleate.synthesis.reference import take_apart
-from nucleate.synthesis.statistics import clark_evans
 
 COLUMNS = ("count", "area", "radius emd px", "axis ratio", "clark-evans")
 

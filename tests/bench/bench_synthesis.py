@@ -17,15 +17,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nucleate.pathology.classical import segment
-from nucleate.pathology.codec import decode_image
-from nucleate.synthesis.background import inpaint
-from nucleate.synthesis.batch import Batch, ReferenceCache, Source
-from nucleate.synthesis.generate import synthesize
+from nucleate.pathology.images.codec import decode_image
+from nucleate.pathology.segmentation.classical import segment
+from nucleate.synthesis.analysis.background import inpaint
+from nucleate.synthesis.analysis.otsu_regions import haematoxylin, super_segmentation
+from nucleate.synthesis.analysis.reference import take_apart
+from nucleate.synthesis.generation.batch import Batch, ReferenceCache, Source
+from nucleate.synthesis.generation.synthetic_image import synthesize
+from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.synthesis.profiles import profile_named
-from nucleate.synthesis.reference import take_apart
-from nucleate.synthesis.regions import haematoxylin, super_segmentation
-from nucleate.synthesis.tissue import draw_tissue
 
 
 def timed(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:

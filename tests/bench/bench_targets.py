@@ -12,7 +12,7 @@ import numpy as np
 from tests.bench.bench_metrics import ellipses, seconds, sizes
 from tests.unit.hovernet.slow_targets import slow_hv
 
-from nucleate.hovernet.targets import hv_maps
+from nucleate.hovernet.training.targets import hv_maps
 
 
 def main():

@@ -18,8 +18,8 @@ import torch
 from scipy.optimize import fmin_l_bfgs_b
 
 from nucleate.interactive.clicks import Click, click_maps
-from nucleate.interactive.prediction.views import PLANES, rescaled
-from nucleate.interactive.refinement.windows import click_windows
+from nucleate.interactive.networks.network_input import PLANES, rescaled
+from nucleate.interactive.refinement.click_constraints import click_windows
 
 TARGET, SMALLEST, EXPANSION, OVERLAP = 384, 200, 1.4, 0.5
 THRESHOLD, MOST_MAPPED, STANDSTILL = 0.49, 8, 0.01

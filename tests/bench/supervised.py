@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from tests.paths import MONUSEG
 
-from nucleate.hovernet import profiles, segmentation
-from nucleate.hovernet.sampling import TrainingSample
-from nucleate.hovernet.segmentation import Trained
-from nucleate.hovernet.training import Stage, train
+from nucleate.hovernet import profiles
+from nucleate.hovernet.segmentation import image_segmentation
+from nucleate.hovernet.segmentation.image_segmentation import Trained
+from nucleate.hovernet.training.loop import Stage, train
+from nucleate.hovernet.training.window_sampling import TrainingSample
 from nucleate.learning.device import choose_device
-from nucleate.pathology import metrics
-from nucleate.pathology.codec import decode_image, decode_instances
+from nucleate.pathology.images.codec import decode_image, decode_instances
+from nucleate.pathology.metrics import dice_aji_pq
 
 
 def say(line: str) -> None:
@@ -75,10 +76,10 @@ def main() -> None:
     config = dataclasses.replace(profile.training, stages=(*first, stage))
     net = train(samples, [], profile.arch, config, arguments.seed, Report(), device=device).net
     scores = [
-        metrics.score(truth, segmentation.segment(Trained(net, profile), image, "image", ignore=False).instances)
+        dice_aji_pq.score(truth, image_segmentation.segment(Trained(net, profile), image, "image", ignore=False).instances)
         for image, truth in pairs(arguments.data / "eval")
     ]
-    mean = metrics.mean(scores)
+    mean = dice_aji_pq.mean(scores)
     name = f"supervised, profile {profile.name}, seed {arguments.seed}"
     say(f"{name}: DICE1 {mean.dice1:.3f}  AJI {mean.aji:.3f}  PQ {mean.pq:.3f}")
 

@@ -11,9 +11,9 @@ import numpy as np
 from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
-from nucleate.interactive.servicer import register
-from nucleate.interactive.settings import InteractiveSettings
-from nucleate.pathology.codec import encode_instances, encode_png
+from nucleate.interactive.service.servicer import register
+from nucleate.interactive.service.settings import InteractiveSettings
+from nucleate.pathology.images.codec import encode_instances, encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import call, connect, follow
 from nucleate.runtime.server import RunningServer, start_server

@@ -13,14 +13,14 @@ import pytest
 from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate import errors
-from nucleate.annotator import servicer as annotator
-from nucleate.annotator.settings import AnnotatorSettings
-from nucleate.interactive import servicer as interactive
-from nucleate.interactive.networks.model import ModelCard, pack
-from nucleate.interactive.settings import InteractiveSettings
+from nucleate.annotator.service import servicer as annotator
+from nucleate.annotator.service.settings import AnnotatorSettings
+from nucleate.interactive.networks.model_file import ModelCard, pack
+from nucleate.interactive.service import servicer as interactive
+from nucleate.interactive.service.settings import InteractiveSettings
 from nucleate.interactive.training.profiles import PROFILES
 from nucleate.interactive.training.trainer import seeded_network
-from nucleate.pathology.codec import decode_instances, encode_instances, encode_png
+from nucleate.pathology.images.codec import decode_instances, encode_instances, encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import call, connect, follow
 from nucleate.runtime.server import start_server

@@ -11,8 +11,8 @@ import pytest
 from tests.contract.test_annotator import SIZE, a_model, draw_nuclei, two_servers
 
 from nucleate import errors
-from nucleate.annotator import bench as job
-from nucleate.pathology.codec import encode_instances, encode_png
+from nucleate.annotator.bench import job
+from nucleate.pathology.images.codec import encode_instances, encode_png
 from nucleate.runtime.channels import call, follow
 from nucleate.v1 import annotator_pb2 as pb
 from nucleate.v1 import common_pb2 as common

@@ -23,10 +23,10 @@ from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate import errors
 from nucleate.client import Client
-from nucleate.client.models import store_model
-from nucleate.interactive.servicer import register
-from nucleate.interactive.settings import InteractiveSettings
-from nucleate.pathology.codec import decode_instances, encode_png
+from nucleate.client.files.model_folders import store_model
+from nucleate.interactive.service.servicer import register
+from nucleate.interactive.service.settings import InteractiveSettings
+from nucleate.pathology.images.codec import decode_instances, encode_png
 from nucleate.runtime.server import start_server
 from nucleate.v1 import common_pb2 as common
 

@@ -13,9 +13,9 @@ import tifffile
 from tests.unit.colornorm.tissue import tissue
 
 from nucleate import errors
-from nucleate.colornorm.servicer import ColorNormServicer
-from nucleate.colornorm.settings import ColorNormSettings
-from nucleate.pathology.codec import decode_image, encode_png
+from nucleate.colornorm.service.servicer import ColorNormServicer
+from nucleate.colornorm.service.settings import ColorNormSettings
+from nucleate.pathology.images.codec import decode_image, encode_png
 from nucleate.runtime.channels import connect, follow
 from nucleate.runtime.server import start_server
 from nucleate.v1 import colornorm_pb2 as pb

@@ -19,11 +19,18 @@ from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
-from nucleate.hovernet import renewal
-from nucleate.hovernet.servicer import register
-from nucleate.hovernet.settings import HoverNetSettings
-from nucleate.pathology import metrics
-from nucleate.pathology.codec import decode_image, decode_instances, decode_mask, encode_instances, encode_mask, encode_png
+from nucleate.hovernet.service.servicer import register
+from nucleate.hovernet.service.settings import HoverNetSettings
+from nucleate.hovernet.training import self_training
+from nucleate.pathology.images.codec import (
+    decode_image,
+    decode_instances,
+    decode_mask,
+    encode_instances,
+    encode_mask,
+    encode_png,
+)
+from nucleate.pathology.metrics import dice_aji_pq
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import connect, follow
 from nucleate.runtime.server import RunningServer, start_server
@@ -112,13 +119,13 @@ def test_train_streams_losses_and_returns_a_model(bench: Bench, model: common.Mo
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_self_training_can_be_turned_off(bench: Bench, keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, renewed = [], renewal.renewed
+    calls, renewed = [], self_training.renewed
 
     def spy(*arguments: Any) -> Any:
         calls.append(arguments)
         return renewed(*arguments)
 
-    monkeypatch.setattr(renewal, "renewed", spy)
+    monkeypatch.setattr(self_training, "renewed", spy)
     bench.result("Train", bench.train(f"keep-{keep}", keep_labels=keep))
     assert bool(calls) is not keep
 
@@ -179,7 +186,7 @@ def test_pixels_of_another_size_are_brought_to_40x_and_back(bench: Bench) -> Non
         segmented = bench.result("Segment", request).images[0]
         found = decode_instances(bench.blobs.get(segmented.instances), "map")
         assert found.shape == (96, 96)
-        scores.append(metrics.score(truth[::2, ::2], found).pq)
+        scores.append(dice_aji_pq.score(truth[::2, ::2], found).pq)
     assert scores[1] > max(scores[0], 0.7)
 
 

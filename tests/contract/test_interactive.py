@@ -8,7 +8,7 @@ from tests.contract.interactive_bench import SIZE, click, pixels, train_request,
 from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate import errors
-from nucleate.pathology.codec import decode_image, decode_instances, encode_instances
+from nucleate.pathology.images.codec import decode_image, decode_instances, encode_instances
 from nucleate.runtime.channels import call, follow
 from nucleate.v1 import common_pb2 as common
 from nucleate.v1 import interactive_pb2 as pb

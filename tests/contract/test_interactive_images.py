@@ -15,7 +15,7 @@ from tests.contract.interactive_bench import SIZE, click_request
 from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate import errors
-from nucleate.pathology.codec import encode_png
+from nucleate.pathology.images.codec import encode_png
 from nucleate.runtime.channels import call
 from nucleate.v1 import interactive_pb2 as pb
 

@@ -7,8 +7,8 @@ import pytest
 from tests.contract.interactive_bench import SIZE, click, click_request, pixels
 
 from nucleate import errors
-from nucleate.pathology import classical
-from nucleate.pathology.codec import decode_image, decode_instances
+from nucleate.pathology.images.codec import decode_image, decode_instances
+from nucleate.pathology.segmentation import classical
 from nucleate.runtime.channels import call
 from nucleate.v1 import common_pb2 as common
 from nucleate.v1 import interactive_pb2 as pb

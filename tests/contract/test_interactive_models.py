@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 from tests.contract.interactive_bench import click_request
 
 from nucleate import errors
-from nucleate.client.models import store_model
+from nucleate.client.files.model_folders import store_model
 from nucleate.runtime.channels import call
 from nucleate.v1 import common_pb2 as common
 from nucleate.v1 import interactive_pb2 as pb

@@ -18,7 +18,7 @@ from tests.contract.interactive_bench import click, click_request
 from nucleate import errors
 from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.runtime.channels import call
-from nucleate.runtime.faults import rpc_error_to_domain
+from nucleate.runtime.error_table import rpc_error_to_domain
 from nucleate.v1 import interactive_pb2 as pb
 
 NONE = pb.Refinement(method=pb.REFINEMENT_METHOD_NONE)

@@ -9,9 +9,9 @@ import grpc
 import pytest
 from tests.unit.orchestrator.quick_services import a_plan, label_png, serve_quick, settings_for, square
 
+from nucleate.orchestrator.loop.runs import Orchestrator
 from nucleate.orchestrator.report import render
-from nucleate.orchestrator.runs import Orchestrator
-from nucleate.orchestrator.servicer import OrchestratorServicer
+from nucleate.orchestrator.service.servicer import OrchestratorServicer
 from nucleate.runtime.channels import connect
 from nucleate.runtime.server import start_server
 from nucleate.v1 import orchestrator_pb2 as pb

@@ -10,12 +10,12 @@ import pytest
 import safetensors.numpy
 
 from nucleate import errors
-from nucleate.pathology.codec import decode_image, decode_instances, encode_instances, encode_png
-from nucleate.refiner.servicer import RefinerServicer
-from nucleate.refiner.settings import RefinerSettings
+from nucleate.pathology.images.codec import decode_image, decode_instances, encode_instances, encode_png
+from nucleate.refiner.service.servicer import RefinerServicer
+from nucleate.refiner.service.settings import RefinerSettings
 from nucleate.runtime.channels import connect, follow
 from nucleate.runtime.server import start_server
-from nucleate.synthesis.tissue import draw_tissue
+from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.v1 import common_pb2, refiner_pb2_grpc
 from nucleate.v1 import refiner_pb2 as pb
 

@@ -19,7 +19,7 @@ from tests.certificates import Pair, self_signed
 
 from nucleate import errors
 from nucleate.client.local.health import serving
-from nucleate.client.remote import Remote
+from nucleate.client.service_calls import Remote
 from nucleate.runtime.channels import call, connect, follow, wait_ready
 from nucleate.runtime.security import warn_if_open
 from nucleate.runtime.server import RunningServer, ServiceSettings, start_server

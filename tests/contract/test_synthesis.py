@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from nucleate import errors
-from nucleate.pathology.codec import decode_image, decode_instances, encode_png
+from nucleate.pathology.images.codec import decode_image, decode_instances, encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.channels import call, connect, follow
 from nucleate.runtime.server import start_server
-from nucleate.synthesis.servicer import register
-from nucleate.synthesis.settings import SynthesisSettings
-from nucleate.synthesis.tissue import draw_tissue
+from nucleate.synthesis.phantom.tissue import draw_tissue
+from nucleate.synthesis.service.servicer import register
+from nucleate.synthesis.service.settings import SynthesisSettings
 from nucleate.v1 import common_pb2 as common
 from nucleate.v1 import synthesis_pb2 as pb
 from nucleate.v1 import synthesis_pb2_grpc as pb_grpc

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tests.e2e.command import draw_tissue, error_line, nucleate
 
-from nucleate.interactive.networks.model import ModelCard, pack
+from nucleate.interactive.networks.model_file import ModelCard, pack
 from nucleate.interactive.training.profiles import PROFILES
 from nucleate.interactive.training.trainer import seeded_network
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from tests.e2e.command import draw_tissue, nucleate
 
-from nucleate.orchestrator.cli.results import HEADINGS
+from nucleate.orchestrator.cli.work.run_results import HEADINGS
 
 SIDE = 128
 pytestmark = pytest.mark.timeout(1200)  # two cores that others use too

@@ -8,10 +8,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.networks.architectures import ARCHITECTURES
-from nucleate.interactive.networks.backbones import OnnxBackbone, TorchBackbone
-from nucleate.interactive.networks.export import export_encoder
-from nucleate.interactive.networks.model import BACKBONE, load_backbone, pack
-from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.networks.encoder_runtime import OnnxBackbone, TorchBackbone
+from nucleate.interactive.networks.interactive_network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.networks.model_file import BACKBONE, load_backbone, pack
+from nucleate.interactive.networks.onnx_export import export_encoder
 from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.interactive.refinement import Method, RefinementOptions
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nucleate.client.local.state import load_state
+from nucleate.client.local.process_registry import load_state
 from nucleate.client.local.supervisor import Supervisor
 from nucleate.orchestrator.report import SCORES
 from nucleate.runtime.blobs import Blobs
@@ -61,7 +61,7 @@ def tissue(tmp_path_factory) -> Path:
     """Procedural H&E-like images with their instance maps."""
     folder = tmp_path_factory.mktemp("tissue")
     sizes = ["--count", str(POOL + EVALUATION), "--size", "256", "--seed", "5", "--out", str(folder)]
-    subprocess.run([sys.executable, "-m", "nucleate.synthesis.tissue", *sizes], check=True, timeout=200)
+    subprocess.run([sys.executable, "-m", "nucleate.synthesis.phantom.tissue", *sizes], check=True, timeout=200)
     return folder
 
 

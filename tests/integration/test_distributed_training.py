@@ -12,9 +12,9 @@ from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
-from nucleate.hovernet import distributed
-from nucleate.hovernet.settings import HoverNetSettings
-from nucleate.pathology.codec import encode_instances, encode_png
+from nucleate.hovernet.service import torchrun
+from nucleate.hovernet.service.settings import HoverNetSettings
+from nucleate.pathology.images.codec import encode_instances, encode_png
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.store import open_store
 from nucleate.v1 import hovernet_pb2 as pb
@@ -62,7 +62,7 @@ def request_in(settings, *, sealed=False):
 
 def workers():
     return subprocess.run(
-        ["pgrep", "-f", "nucleate.hovernet.worker"], check=False, capture_output=True, text=True
+        ["pgrep", "-f", "nucleate.hovernet.service.torchrun_worker"], check=False, capture_output=True, text=True
     ).stdout.split()
 
 
@@ -70,7 +70,7 @@ def test_one_cancelled_and_taken_up_again_ends_with_the_bits_of_one_left_alone(s
     blobs, request = request_in(settings)
 
     def weights(job):
-        result = distributed.train(request, settings, "cpu", 2, job)
+        result = torchrun.train(request, settings, "cpu", 2, job)
         return safetensors.torch.load(blobs.get(result.model.files["model.safetensors"]))
 
     whole = Job()
@@ -92,5 +92,5 @@ def test_the_fence_holds_in_every_process(settings):
     sealed = blobs.put(encode_png(draw(96, 3, 9)[0]), "image/png", sealed=True)
     request.unlabelled.add(id="s", data=sealed)
     with pytest.raises(errors.Fenced):
-        distributed.train(request, settings, "cpu", 2, Job())
+        torchrun.train(request, settings, "cpu", 2, Job())
     assert workers() == []

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import grpc
 
-from nucleate.orchestrator.runs import Orchestrator
-from nucleate.orchestrator.servicer import OrchestratorServicer
+from nucleate.orchestrator.loop.runs import Orchestrator
+from nucleate.orchestrator.service.servicer import OrchestratorServicer
 from nucleate.orchestrator.settings import OrchestratorSettings
 from nucleate.runtime.server import ServiceContext, read_settings, serve
 from nucleate.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nucleate.annotator.servicer import register
-from nucleate.annotator.settings import AnnotatorSettings
+from nucleate.annotator.service.servicer import register
+from nucleate.annotator.service.settings import AnnotatorSettings
 from nucleate.runtime.server import read_settings, serve
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The thin client: what the command line and other programs use to talk to nucleate's services.
 
-`Client` and `AsyncClient` segment nuclei by clicks (`interactive`). Image folders become blobs in the object store (`intake`,
-`upload`), long calls are followed and re-attached (`remote`), models travel as folders (`models`), results land whole or not at
-all (`output`), and `local` runs the services as processes of this machine. Imports neither numpy nor torch.
+`Client` and `AsyncClient` segment nuclei by clicks (`interactive`). Image folders become blobs in the object
+store, models travel as folders, results land whole or not at all (`files`), long calls are followed and re-attached
+(`service_calls`), and `local` runs the services as processes of this machine. Imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nucleate.client.interactive.aio import AsyncClient, AsyncSession
+    from nucleate.client.interactive.async_client import AsyncClient, AsyncSession
     from nucleate.client.interactive.client import Client, Session
-    from nucleate.client.interactive.mask import Box, LabelMap, Mask
+    from nucleate.client.interactive.masks import Box, LabelMap, Mask
     from nucleate.client.interactive.results import (
         Click,
         ClickedNucleus,
@@ -44,9 +44,9 @@ __all__ = [
 ]
 
 _PLACES = {
-    "aio": ("AsyncClient", "AsyncSession"),
+    "async_client": ("AsyncClient", "AsyncSession"),
     "client": ("Client", "Session"),
-    "mask": ("Box", "LabelMap", "Mask"),
+    "masks": ("Box", "LabelMap", "Mask"),
     "results": ("Click", "ClickedNucleus", "Nucleus", "Prediction", "Probability", "SessionResult", "Spent", "StoredImage"),
 }
 

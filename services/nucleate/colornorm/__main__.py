@@ -6,8 +6,8 @@ import cv2
 import grpc
 import torch
 
-from nucleate.colornorm.servicer import ColorNormServicer
-from nucleate.colornorm.settings import ColorNormSettings
+from nucleate.colornorm.service.servicer import ColorNormServicer
+from nucleate.colornorm.service.settings import ColorNormSettings
 from nucleate.runtime.server import ServiceContext, read_settings, serve
 from nucleate.v1 import colornorm_pb2_grpc
 

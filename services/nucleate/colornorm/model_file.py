@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nucleate.colornorm.colornormnet import Predictor, TrainedNet, on_device
-from nucleate.colornorm.methods import METHODS, Fitted, Normalizer
-from nucleate.colornorm.network import MODES, ColorNormNet, Shape, build_network
+from nucleate.colornorm.colornormnet.network import MODES, ColorNormNet, Shape, build_network
+from nucleate.colornorm.colornormnet.normalizer import Predictor, TrainedNet, on_device
+from nucleate.colornorm.methods.registry import METHODS, Fitted, Normalizer
 from nucleate.colornorm.profiles import Profile
 from nucleate.errors import InvalidModel
 from nucleate.learning.model_file import ModelBytes, ModelFormat, pack_weights

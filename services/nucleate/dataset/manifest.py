@@ -18,7 +18,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
-from nucleate.dataset.fields import Fields
+from nucleate.dataset.json_fields import Fields
 from nucleate.errors import Fenced, InvalidDataset
 
 FORMAT = "nucleate-dataset/1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import torch
 
-from nucleate.hovernet.servicer import register
-from nucleate.hovernet.settings import HoverNetSettings
+from nucleate.hovernet.service.servicer import register
+from nucleate.hovernet.service.settings import HoverNetSettings
 from nucleate.runtime.server import read_settings, serve
 
 if __name__ == "__main__":

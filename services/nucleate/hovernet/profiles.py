@@ -6,12 +6,12 @@ import dataclasses
 from types import MappingProxyType
 
 from nucleate import errors
-from nucleate.hovernet.inference import Tiling
-from nucleate.hovernet.losses import LossWeights
-from nucleate.hovernet.network import Architecture
-from nucleate.hovernet.postprocess import CLEAN, PostProcessing
-from nucleate.hovernet.renewal import Renewal
-from nucleate.hovernet.training import Stage, TrainConfig
+from nucleate.hovernet.inference.sliding_window import Tiling
+from nucleate.hovernet.networks.hovernet import Architecture
+from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PostProcessing
+from nucleate.hovernet.training.loop import Stage, TrainConfig
+from nucleate.hovernet.training.losses import LossWeights
+from nucleate.hovernet.training.self_training import Renewal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nucleate.interactive.servicer import register
-from nucleate.interactive.settings import InteractiveSettings
+from nucleate.interactive.service.servicer import register
+from nucleate.interactive.service.settings import InteractiveSettings
 from nucleate.runtime.server import read_settings, serve
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.depth import squared_depth
+from nucleate.pathology.instances.distance_transform import squared_depth
 
 Mask = NDArray[np.bool_]
 

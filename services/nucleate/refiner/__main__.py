@@ -6,8 +6,8 @@ import cv2
 import grpc
 import torch
 
-from nucleate.refiner.servicer import RefinerServicer
-from nucleate.refiner.settings import RefinerSettings
+from nucleate.refiner.service.servicer import RefinerServicer
+from nucleate.refiner.service.settings import RefinerSettings
 from nucleate.runtime.server import ServiceContext, read_settings, serve
 from nucleate.v1 import refiner_pb2_grpc
 

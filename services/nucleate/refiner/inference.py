@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nucleate.refiner.crops import to_bytes, to_signed
 from nucleate.refiner.networks import Refiner
+from nucleate.refiner.pixels import to_bytes, to_signed
 
 TILE = 1024
 

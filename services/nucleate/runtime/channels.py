@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from nucleate.errors import Unreachable
-from nucleate.runtime.faults import rpc_error_to_domain
+from nucleate.runtime.error_table import rpc_error_to_domain
 from nucleate.runtime.security import bearer, channel_credentials
 from nucleate.runtime.settings import ChannelSettings
 

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import structlog
 
-from nucleate.runtime.faults import status_of, trailing_of
+from nucleate.runtime.error_table import status_of, trailing_of
 from nucleate.runtime.telemetry import Metrics
 
 _log = structlog.get_logger()

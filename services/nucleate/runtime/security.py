@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from nucleate.errors import InvalidInput, Unauthenticated
-from nucleate.runtime.faults import ERROR_KEY, TABLE
+from nucleate.runtime.error_table import ERROR_KEY, TABLE
 from nucleate.runtime.settings import ChannelSettings, ServiceSettings
 
 HEADER: Final = "authorization"

@@ -12,13 +12,13 @@ import structlog
 
 from nucleate.errors import Precondition
 from nucleate.runtime.blobs import Blobs
-from nucleate.runtime.context import ServiceContext
 from nucleate.runtime.health import Health, Registrar
 from nucleate.runtime.interceptor import Boundary
 from nucleate.runtime.jobs import JobRunner, JobsServicer
 from nucleate.runtime.jobs.curves import Curves
+from nucleate.runtime.process_lifecycle import read_settings, serve_until_stopped
 from nucleate.runtime.security import Authentication, server_credentials, warn_if_open
-from nucleate.runtime.serving import read_settings, serve_until_stopped
+from nucleate.runtime.service_context import ServiceContext
 from nucleate.runtime.settings import ServiceSettings
 from nucleate.runtime.store import open_store
 from nucleate.runtime.telemetry import Metrics

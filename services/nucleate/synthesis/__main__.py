@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 
 from nucleate.runtime.server import read_settings, serve
-from nucleate.synthesis.servicer import register
-from nucleate.synthesis.settings import SynthesisSettings
+from nucleate.synthesis.service.servicer import register
+from nucleate.synthesis.service.settings import SynthesisSettings
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)  # one image per thread is faster than many threads per image

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nucleate import errors
-from nucleate.annotator import session
-from nucleate.annotator.attempt import Attempt, click_nucleus, from_lines, to_lines
-from nucleate.annotator.hand import Hand
-from nucleate.annotator.oracle import error_region, next_click
-from nucleate.annotator.session import Answer
+from nucleate.annotator.bench.clicked_nucleus import Attempt, click_nucleus, from_lines, to_lines
+from nucleate.annotator.robot import session_tool
+from nucleate.annotator.robot.click_noise import Hand
+from nucleate.annotator.robot.oracle import error_region, next_click
+from nucleate.annotator.robot.session_tool import Answer
 
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=3, max_side=9))
 PAIRS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=3, max_side=9).flatmap(
@@ -128,7 +128,7 @@ def test_error_regions():
 
 def test_a_call_that_was_refused_for_load_is_made_again_until_time_is_up(monkeypatch):
     waited = []
-    monkeypatch.setattr(session.time, "sleep", waited.append)
+    monkeypatch.setattr(session_tool.time, "sleep", waited.append)
     refusals = [errors.Overloaded("busy", 0.5), errors.Overloaded("busy", 2.0)]
 
     def busy(_method, _request, _timeout):
@@ -136,9 +136,9 @@ def test_a_call_that_was_refused_for_load_is_made_again_until_time_is_up(monkeyp
             raise refusals.pop(0)
         return "answer"
 
-    monkeypatch.setattr(session, "call", busy)
-    assert session.patiently(None, None, 5.0) == "answer"
+    monkeypatch.setattr(session_tool, "call", busy)
+    assert session_tool.patiently(None, None, 5.0) == "answer"
     assert waited == [0.5, 2.0]
     refusals.append(errors.Overloaded("busy", 9.0))
     with pytest.raises(errors.Overloaded):
-        session.patiently(None, None, 5.0)
+        session_tool.patiently(None, None, 5.0)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nucleate.annotator.oracle import Match, iou, match, mean_iou, next_click, nuclei_of
-from nucleate.annotator.robot import Robot, View
+from nucleate.annotator.robot.oracle import Match, iou, match, mean_iou, next_click, nuclei_of
+from nucleate.annotator.robot.routine import Robot, View
 
 
 def square(y: int, x: int, side: int, size: int = 64) -> np.ndarray:

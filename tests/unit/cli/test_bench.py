@@ -9,12 +9,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from nucleate.errors import InvalidInput
-from nucleate.orchestrator.cli.bench import METHODS
-from nucleate.orchestrator.cli.bench_results import as_figures, show_figures
-from nucleate.orchestrator.cli.benching import _METHODS
-from nucleate.orchestrator.cli.paired import differences, read_rows
-from nucleate.orchestrator.cli.table61 import split_by_patient
-from nucleate.orchestrator.report.clicks import clicks_chart
+from nucleate.orchestrator.cli.commands.bench import METHODS
+from nucleate.orchestrator.cli.work.click_bench import _METHODS
+from nucleate.orchestrator.cli.work.click_bench_results import as_figures, show_figures
+from nucleate.orchestrator.cli.work.paired_comparison import differences, read_rows
+from nucleate.orchestrator.cli.work.table61 import split_by_patient
+from nucleate.orchestrator.report.clicks_chart import clicks_chart
 from nucleate.v1 import annotator_pb2 as pb
 from nucleate.v1 import common_pb2
 
@@ -109,7 +109,7 @@ def test_measurements_that_cannot_be_compared_are_refused(tmp_path):
 
 
 def test_sources_of_synthetic_images_come_from_their_record(tmp_path: Path) -> None:
-    from nucleate.orchestrator.cli.realism import sources_of
+    from nucleate.orchestrator.cli.work.realism_bench import sources_of
 
     folder = tmp_path / "images"
     folder.mkdir()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nucleate.client.local.ports import HOST, free_ports, is_free
+from nucleate.client.local.process_registry import ServiceRecord, State, load_state, locked, save_state
 from nucleate.client.local.processes import identity, last_words, spawn, stop
-from nucleate.client.local.state import ServiceRecord, State, load_state, locked, save_state
 from nucleate.errors import Precondition
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from nucleate import errors
-from nucleate.orchestrator.cli.console import duration, show_table
-from nucleate.orchestrator.cli.exits import code_of, complain
-from nucleate.orchestrator.cli.options import parse_point
-from nucleate.orchestrator.cli.progress import PlainDisplay
+from nucleate.orchestrator.cli.terminal.exit_codes import code_of, complain
+from nucleate.orchestrator.cli.terminal.options import parse_point
+from nucleate.orchestrator.cli.terminal.printing import duration, show_table
+from nucleate.orchestrator.cli.terminal.progress import PlainDisplay
 from nucleate.v1.common_pb2 import Progress
 
 

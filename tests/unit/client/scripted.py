@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from nucleate import errors
-from nucleate.runtime.faults import status_of
+from nucleate.runtime.error_table import status_of
 from nucleate.runtime.server import RunningServer, ServiceSettings, start_server
 from nucleate.v1 import common_pb2
 from nucleate.v1 import interactive_pb2 as pb

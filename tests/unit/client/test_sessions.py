@@ -266,7 +266,7 @@ class TestRepeating:
             assert (session.sequence, len(service.servicer.log)) == (3, 2)
 
     def test_a_service_that_never_was_there_is_given_up_soon(self, service: Service, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("nucleate.client.interactive.attempts.FIRST_PATIENCE_S", 0.5)
+        monkeypatch.setattr("nucleate.client.interactive.retries.FIRST_PATIENCE_S", 0.5)
         began = time.monotonic()
         with connect(service.surface, "127.0.0.1:1") as client, pytest.raises(errors.Unreachable):
             client.open(IMAGE)
@@ -364,7 +364,7 @@ class TestSecurity:
                 attempt(ca=pair.cert)
             with pytest.raises(errors.Precondition, match="no known authority signed"):
                 attempt(tls=True, token="sesame")
-            monkeypatch.setattr("nucleate.client.interactive.attempts.FIRST_PATIENCE_S", 0.3)
+            monkeypatch.setattr("nucleate.client.interactive.retries.FIRST_PATIENCE_S", 0.3)
             with pytest.raises(errors.Unreachable, match="if it speaks TLS"):
                 attempt(token="sesame")
             monkeypatch.setenv("NUCLEATE_TLS_CA", str(pair.cert))

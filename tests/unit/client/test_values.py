@@ -14,10 +14,10 @@ from PIL import Image
 
 from nucleate import errors
 from nucleate.client import Box, LabelMap, Mask
-from nucleate.client.interactive.attempts import FIRST_PATIENCE_S, Attempts, Contact
-from nucleate.client.interactive.picture import CHUNK_BYTES, chunks, encoded
-from nucleate.client.png import pixels_png
-from nucleate.interactive.masks import ObjectMask
+from nucleate.client.files.png_writer import pixels_png
+from nucleate.client.interactive.image_source import CHUNK_BYTES, chunks, encoded
+from nucleate.client.interactive.retries import FIRST_PATIENCE_S, Attempts, Contact
+from nucleate.interactive.object_mask import ObjectMask
 
 WINDOW = Box(2, 3, 20, 16)
 

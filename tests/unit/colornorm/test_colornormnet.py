@@ -13,15 +13,15 @@ from tests.unit.colornorm.test_methods import odd_images
 from tests.unit.colornorm.tissue import tissue
 
 from nucleate.colornorm import model_file
-from nucleate.colornorm.background import examine
-from nucleate.colornorm.changes import add_offsets, apply_changes, changed
-from nucleate.colornorm.colornormnet import TrainedNet, on_device
-from nucleate.colornorm.methods import normalize
-from nucleate.colornorm.network import MODES, REACH, Shape, build_network
+from nucleate.colornorm.colornormnet.colour_change import add_offsets, apply_changes, changed
+from nucleate.colornorm.colornormnet.network import MODES, REACH, Shape, build_network
+from nucleate.colornorm.colornormnet.normalizer import TrainedNet, on_device
+from nucleate.colornorm.colornormnet.thumbnails import target_patches
+from nucleate.colornorm.colornormnet.training import colour_loss, train
+from nucleate.colornorm.colornormnet.training_state import TrainingState
+from nucleate.colornorm.methods.registry import normalize
+from nucleate.colornorm.methods.tissue_weights import examine
 from nucleate.colornorm.profiles import PROFILES
-from nucleate.colornorm.state import TrainingState
-from nucleate.colornorm.thumbnails import target_patches
-from nucleate.colornorm.training import colour_loss, train
 from nucleate.errors import CorruptBlob, InvalidModel
 from nucleate.learning.onnx_program import OnnxProgram
 

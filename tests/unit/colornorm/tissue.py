@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from nucleate.pathology.stain import HED, od_to_rgb
+from nucleate.pathology.stains.optical_density import HED, od_to_rgb
 
 PINK, BLUE = HED[1], HED[0]
 

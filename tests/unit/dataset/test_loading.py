@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from nucleate.dataset.loading import load_sample
 from nucleate.dataset.manifest import BlobRef, Origin, Sample
+from nucleate.dataset.sample_loading import load_sample
 from nucleate.errors import InvalidImage, InvalidMask, SizeMismatch
-from nucleate.pathology.codec import encode_instances, encode_mask, encode_png
+from nucleate.pathology.images.codec import encode_instances, encode_mask, encode_png
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 LABELS = np.arange(40 * 48).reshape(40, 48) // 300

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nucleate.hovernet.losses import LossWeights, cross_entropy, dice, hv_mse, hv_msge, losses, total
-from nucleate.hovernet.network import Maps
+from nucleate.hovernet.networks.hovernet import Maps
+from nucleate.hovernet.training.losses import LossWeights, cross_entropy, dice, hv_mse, hv_msge, losses, total
 
 torch.manual_seed(0)
 LOGITS, HV = torch.randn(2, 2, 12, 12), torch.randn(2, 2, 12, 12)

@@ -10,10 +10,10 @@ import torch
 from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
-from nucleate.hovernet import inference
-from nucleate.hovernet.inference import Tiling
-from nucleate.hovernet.network import Architecture, build
-from nucleate.hovernet.onnx_network import OnnxNetwork, export_network, load_network
+from nucleate.hovernet.inference import sliding_window
+from nucleate.hovernet.inference.sliding_window import Tiling
+from nucleate.hovernet.networks.hovernet import Architecture, build
+from nucleate.hovernet.networks.onnx import OnnxNetwork, export_network, load_network
 
 SMALL = Architecture(width=0.0625, stem_stride=2, units=(1, 1, 1, 1), dense=(1, 1))
 FORMS = [
@@ -51,7 +51,9 @@ def test_whole_images_come_out_alike():
     net = settled(SMALL)
     image, _ = draw(150, 30, 1)
     how = Tiling(tile=96, overlap=32, views=(0, 5))
-    ours, theirs = (inference.predict(each, image, how) for each in (net, load_network(export_network(net), net, threads=1)))
+    ours, theirs = (
+        sliding_window.predict(each, image, how) for each in (net, load_network(export_network(net), net, threads=1))
+    )
     assert np.allclose(ours.nuclear, theirs.nuclear, atol=1e-4)
     assert np.allclose(ours.hv, theirs.hv, atol=1e-4)
 

@@ -10,7 +10,7 @@ from tests.unit.hovernet.slow_targets import slow_hv
 from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
-from nucleate.hovernet.targets import hv_maps
+from nucleate.hovernet.training.targets import hv_maps
 
 
 @settings(deadline=None)

@@ -12,11 +12,13 @@ import torch
 from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
-from nucleate.hovernet import model_io, network, pretext, profiles, schedule, selection
-from nucleate.hovernet.augment import Augmentation
-from nucleate.hovernet.network import Architecture, Maps
-from nucleate.hovernet.sampling import Sampler, TrainingSample
-from nucleate.hovernet.training import Stage, train
+from nucleate.hovernet import profiles
+from nucleate.hovernet.networks import hovernet, model_file
+from nucleate.hovernet.networks.hovernet import Architecture, Maps
+from nucleate.hovernet.training import checkpoint_selection, learning_rate, masked_pretraining
+from nucleate.hovernet.training.augmentation import Augmentation
+from nucleate.hovernet.training.loop import Stage, train
+from nucleate.hovernet.training.window_sampling import Sampler, TrainingSample
 
 TINY = profiles.named("tiny")
 
@@ -55,7 +57,7 @@ def bits(net):
 
 
 def test_a_frozen_encoder_stays_as_it_was_and_the_branches_learn():
-    start = network.build(TINY.arch, 5)
+    start = hovernet.build(TINY.arch, 5)
     config = dataclasses.replace(TINY.training, stages=(Stage(3, TINY.training.stages[0].shares, frozen=True),))
     trained = train(samples(), [], TINY.arch, config, 3, Watcher(), start).net
     changed = {name for name, value in bits(trained).items() if value != bits(start)[name]}
@@ -109,7 +111,7 @@ def test_it_learns():
 
 
 def test_divergence_is_an_error():
-    broken = network.build(TINY.arch, 0)
+    broken = hovernet.build(TINY.arch, 0)
     with torch.no_grad():
         broken.np.head[-1].bias.fill_(float("inf"))
     with pytest.raises(errors.Precondition, match="diverged at step 1"):
@@ -141,14 +143,14 @@ def test_no_sample_is_an_error():
 
 
 def test_selection_never_prefers_a_network_that_finds_nothing():
-    net = network.build(TINY.arch, 0)
+    net = hovernet.build(TINY.arch, 0)
     blind = {name: value.clone() for name, value in net.state_dict().items()}
     blind["np.head.1.bias"] = torch.tensor([50.0, -50.0])
-    assert selection.most_stable(net, {1: blind}, [draw(96, 14, 1)[0]]).agreement == 0.0
+    assert checkpoint_selection.most_stable(net, {1: blind}, [draw(96, 14, 1)[0]]).agreement == 0.0
 
 
 def test_one_cycle_rises_and_falls():
-    rates = [schedule.one_cycle(t, 100, 1.0) for t in range(100)]
+    rates = [learning_rate.one_cycle(t, 100, 1.0) for t in range(100)]
     assert max(rates) == pytest.approx(1.0)
     assert rates[0] < 0.1
     assert rates[-1] < 0.02
@@ -161,7 +163,7 @@ def test_one_cycle_rises_and_falls():
 def test_published_networks_have_the_papers_sizes(name, parameters, side, seen):
     profile = profiles.named(name)
     with torch.device("meta"):
-        net = network.HoVerNet(profile.arch)
+        net = hovernet.HoVerNet(profile.arch)
     assert sum(value.numel() for value in net.parameters()) == parameters
     assert sum(value.numel() for value in net.encoder.parameters()) == 25_597_504
     assert net(torch.empty(1, 4, side, side, device="meta")).hv.shape == (1, 2, seen, seen)
@@ -173,25 +175,25 @@ def test_a_network_that_sees_more_than_it_answers_for_trains_and_comes_back_from
     config = dataclasses.replace(TINY.training, stages=TINY.training.stages[1:])
     trained = train(samples(), [], arch, config, 3, Watcher())
     assert 0 < trained.metrics["loss"] < 10
-    packed = model_io.pack(trained.net, "x", dataset_digest="d", parent="", metrics={})
-    assert bits(model_io.unpack(*packed).net) == bits(trained.net)
+    packed = model_file.pack(trained.net, "x", dataset_digest="d", parent="", metrics={})
+    assert bits(model_file.unpack(*packed).net) == bits(trained.net)
 
 
 def test_types_are_a_third_branch():
-    net = network.build(Architecture(0.0625, 2, (1, 1, 1, 1), (1, 1), classes=("a", "b", "c")), 0)
+    net = hovernet.build(Architecture(0.0625, 2, (1, 1, 1, 1), (1, 1), classes=("a", "b", "c")), 0)
     assert net(torch.rand(1, 4, 32, 48)).types.shape == (1, 4, 32, 48)
 
 
 def test_model_bytes_come_back_and_damage_is_found():
-    net = network.build(TINY.arch, 1)
-    card, weights = model_io.pack(net, "tiny", dataset_digest="d", parent="", metrics={})
-    assert bits(model_io.unpack(card, weights).net) == bits(net)
+    net = hovernet.build(TINY.arch, 1)
+    card, weights = model_file.pack(net, "tiny", dataset_digest="d", parent="", metrics={})
+    assert bits(model_file.unpack(card, weights).net) == bits(net)
     damaged = json.loads(card)
     damaged["config"]["width"] = 1e9
-    other = model_io.pack(network.build(profiles.named("cpu").arch, 1), "cpu", dataset_digest="d", parent="", metrics={})[1]
+    other = model_file.pack(hovernet.build(profiles.named("cpu").arch, 1), "cpu", dataset_digest="d", parent="", metrics={})[1]
     for broken in ((b"{}", weights), (card, weights[:-9]), (card, other), (json.dumps(damaged).encode(), weights)):
         with pytest.raises(errors.InvalidModel):
-            model_io.unpack(*broken)
+            model_file.unpack(*broken)
 
 
 def test_the_pretext_learns_what_is_hidden_without_labels_and_resumes():
@@ -209,13 +211,13 @@ def test_the_pretext_learns_what_is_hidden_without_labels_and_resumes():
 
 def test_the_pretext_asks_for_hidden_pixels_only():
     image = torch.rand(2, 4, 64, 48)
-    seen, mask = pretext.hidden(image, (1, 2))
+    seen, mask = masked_pretraining.hidden(image, (1, 2))
     assert torch.equal(seen[:, 0][mask == 0], image[:, 0][mask == 0])
     assert 0.2 < mask.mean() < 0.6
-    perfect = Maps(torch.stack([image[:, 3], image[:, :3].mean(1)], 1), pretext._slopes(image[:, 3:]))
+    perfect = Maps(torch.stack([image[:, 3], image[:, :3].mean(1)], 1), masked_pretraining._slopes(image[:, 3:]))
     wrong = Maps(perfect.np + (1 - mask).unsqueeze(1), perfect.hv)
     for maps in (perfect, wrong):
-        assert all(term.item() < 1e-6 for term in pretext.losses(maps, image, mask).values())
-    assert pretext.losses(Maps(perfect.np + mask.unsqueeze(1), perfect.hv), image, mask)[
+        assert all(term.item() < 1e-6 for term in masked_pretraining.losses(maps, image, mask).values())
+    assert masked_pretraining.losses(Maps(perfect.np + mask.unsqueeze(1), perfect.hv), image, mask)[
         "pretext_planes"
     ].item() == pytest.approx(1)

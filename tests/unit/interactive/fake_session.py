@@ -11,17 +11,17 @@ import numpy as np
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.prediction.frames import Frame
+from nucleate.interactive.networks.network_input import PLANES
+from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.prediction.result import Blocked, Prediction, Spent
-from nucleate.interactive.prediction.views import PLANES
+from nucleate.interactive.prediction.zoom_in import Frame
+from nucleate.interactive.sessions.backpressure import Gate
 from nucleate.interactive.sessions.calls import Sessions
-from nucleate.interactive.sessions.events import EventStore
-from nucleate.interactive.sessions.gate import Gate
-from nucleate.interactive.sessions.live import LiveLimits, LiveSessions
-from nucleate.interactive.sessions.material import Material, Picture
+from nucleate.interactive.sessions.event_log import EventStore
 from nucleate.interactive.sessions.objects import Box
 from nucleate.interactive.sessions.session import Limits
+from nucleate.interactive.sessions.session_cache import LiveLimits, LiveSessions
+from nucleate.interactive.sessions.session_input import Material, Picture
 from nucleate.interactive.sessions.state import SessionState
 
 WINDOW = Box(8, 4, 48, 40)

@@ -9,8 +9,8 @@ from scipy.ndimage import distance_transform_edt
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click, ClickMaps, click_maps, depth, intersection_over_union, next_click
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.training.sampling import (
+from nucleate.interactive.object_mask import ObjectMask
+from nucleate.interactive.training.click_sampling import (
     BAND,
     MARGIN,
     SPACING,

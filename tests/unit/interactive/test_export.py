@@ -13,10 +13,10 @@ from safetensors.torch import load, save
 
 from nucleate import errors
 from nucleate.interactive.networks.architectures import ARCHITECTURES
-from nucleate.interactive.networks.backbones import INPUTS, OUTPUT, OnnxBackbone, TorchBackbone
-from nucleate.interactive.networks.export import export_encoder
-from nucleate.interactive.networks.model import load_backbone, load_network
-from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.networks.encoder_runtime import INPUTS, OUTPUT, OnnxBackbone, TorchBackbone
+from nucleate.interactive.networks.interactive_network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.networks.model_file import load_backbone, load_network
+from nucleate.interactive.networks.onnx_export import export_encoder
 from nucleate.learning.model_file import pack_weights
 from nucleate.learning.onnx_program import OPSET
 
@@ -178,7 +178,7 @@ def test_a_backbone_with_weights_that_are_not_finite_is_refused():
 def test_nothing_is_reported_to_the_maker_of_onnx_runtime(tmp_path):
     model = tmp_path / "backbone.onnx"
     model.write_bytes(export_encoder(InteractiveNetwork(ARCHITECTURES["tiny"]).encoder.eval(), 64))
-    code = "import sys, nucleate.interactive.networks.backbones as b; b.OnnxBackbone(open(sys.argv[1], 'rb').read())"
+    code = "import sys, nucleate.interactive.networks.encoder_runtime as b; b.OnnxBackbone(open(sys.argv[1], 'rb').read())"
     (left := tmp_path / "left").mkdir()  # a session that reports leaves its number here, in .ses
     given = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     given |= {"TMPDIR": str(left), "HOME": str(left)}

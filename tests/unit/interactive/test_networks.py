@@ -8,8 +8,8 @@ import torch
 from nucleate import errors
 from nucleate.interactive.networks.architectures import ARCHITECTURES, Architecture
 from nucleate.interactive.networks.hrnet import HRNet
-from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
-from nucleate.interactive.networks.ocr import ObjectContextHead
+from nucleate.interactive.networks.interactive_network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.networks.object_context import ObjectContextHead
 from nucleate.interactive.training.profiles import PROFILES
 
 

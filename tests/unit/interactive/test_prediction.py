@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.networks.backbones import TorchBackbone
-from nucleate.interactive.networks.models import pin_threads
-from nucleate.interactive.networks.network import InteractiveNetwork
-from nucleate.interactive.prediction.finishing import finish
-from nucleate.interactive.prediction.frames import LARGEST, centred, frame_for
+from nucleate.interactive.networks.encoder_runtime import TorchBackbone
+from nucleate.interactive.networks.interactive_network import InteractiveNetwork
+from nucleate.interactive.object_mask import ObjectMask
+from nucleate.interactive.prediction.mask_postprocessing import finish
 from nucleate.interactive.prediction.predictor import Predictor, valid_clicks
+from nucleate.interactive.prediction.zoom_in import LARGEST, centred, frame_for
 from nucleate.interactive.refinement import Method, RefinementOptions
+from nucleate.interactive.service.model_cache import pin_threads
 from nucleate.interactive.training.profiles import PROFILES
 
 

@@ -11,12 +11,12 @@ from scipy.optimize import fmin_l_bfgs_b
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.networks.network import CHANNELS, InteractiveNetwork
+from nucleate.interactive.networks.interactive_network import CHANNELS, InteractiveNetwork
 from nucleate.interactive.refinement import Inputs, Method, RefinementOptions, refine, refine_many
+from nucleate.interactive.refinement.click_constraints import Asked, click_windows
 from nucleate.interactive.refinement.gauss_newton import nearest_change
-from nucleate.interactive.refinement.patches import Patches
-from nucleate.interactive.refinement.places import FeatureScale, place_for
-from nucleate.interactive.refinement.windows import Asked, click_windows
+from nucleate.interactive.refinement.modulation import FeatureScale, place_for
+from nucleate.interactive.refinement.sparse_head import Patches
 from nucleate.interactive.training.profiles import PROFILES
 
 SCALED = [Method.FBRS_A, Method.FBRS_B, Method.FBRS_C, Method.GAUSS_NEWTON]

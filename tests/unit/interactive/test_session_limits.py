@@ -10,12 +10,12 @@ from tests.unit.interactive.fake_session import DiskPredictor, fake_sessions
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.prediction.views import PLANES
+from nucleate.interactive.networks.network_input import PLANES
 from nucleate.interactive.sessions import session as session_module
-from nucleate.interactive.sessions.events import OPEN, Event, SessionLog
-from nucleate.interactive.sessions.gate import Gate
-from nucleate.interactive.sessions.live import LiveLimits, LiveSessions
+from nucleate.interactive.sessions.backpressure import Gate
+from nucleate.interactive.sessions.event_log import OPEN, Event, SessionLog
 from nucleate.interactive.sessions.session import Limits
+from nucleate.interactive.sessions.session_cache import LiveLimits, LiveSessions
 from nucleate.runtime.store.memory import MemoryStore
 
 AT = Click(20, 20, positive=True)

@@ -14,10 +14,10 @@ from tests.unit.interactive.fake_session import WINDOW, DiskPredictor, fake_sess
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.sessions.events import Event, SessionLog
+from nucleate.interactive.object_mask import ObjectMask
+from nucleate.interactive.sessions.event_log import Event, SessionLog
+from nucleate.interactive.sessions.event_payloads import mask_to_json
 from nucleate.interactive.sessions.objects import Box
-from nucleate.interactive.sessions.outcomes import mask_to_json
 from nucleate.interactive.sessions.session import Session
 from nucleate.interactive.sessions.state import SessionState
 from nucleate.runtime.store.memory import MemoryStore

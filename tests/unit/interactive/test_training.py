@@ -14,15 +14,15 @@ from tests.unit.interactive.nuclei import draw_nuclei
 
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
-from nucleate.interactive.networks.backbones import OnnxBackbone
-from nucleate.interactive.networks.model import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
+from nucleate.interactive.networks.encoder_runtime import OnnxBackbone
+from nucleate.interactive.networks.model_file import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
 from nucleate.interactive.training.crops import draw, load_sources, rough_mask
 from nucleate.interactive.training.loop import train
 from nucleate.interactive.training.losses import PixelLoss, cross_entropy_loss, normalised_focal_loss, overlap_loss, total_loss
 from nucleate.interactive.training.profiles import PROFILES, profile_named
 from nucleate.interactive.training.trainer import seeded_network
 from nucleate.learning.device import choose_device
-from nucleate.pathology.codec import encode_instances, encode_mask, encode_png
+from nucleate.pathology.images.codec import encode_instances, encode_mask, encode_png
 
 TINY = PROFILES["tiny"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from nucleate.errors import InvalidImage
-from nucleate.orchestrator.runs import Orchestrator
+from nucleate.orchestrator.loop.runs import Orchestrator
 from nucleate.orchestrator.settings import OrchestratorSettings
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job

@@ -10,7 +10,7 @@ from tests.unit.orchestrator.quick_services import a_plan, orchestrator, serve_q
 
 from nucleate.dataset.manifest import Dataset
 from nucleate.errors import StoreUnreachable
-from nucleate.orchestrator.summary import report_of
+from nucleate.orchestrator.report.collection import report_of
 from nucleate.v1 import orchestrator_pb2 as pb
 
 CYCLE_1 = [

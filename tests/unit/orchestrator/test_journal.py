@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from nucleate.errors import Precondition
-from nucleate.orchestrator.journal import Interrupted, Journal
+from nucleate.orchestrator.loop.journal import Interrupted, Journal
 
 # Each step appends its name to a log; the process kills itself inside the step named by $DIE, or fails in $FAIL.
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
-from nucleate.orchestrator.journal import Journal
+from nucleate.orchestrator.loop.journal import Journal
 home = Path(sys.argv[1])
 journal = Journal(f"sqlite:///{home}/orchestrator.sqlite")
 

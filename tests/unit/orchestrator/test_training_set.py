@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from nucleate.dataset.manifest import Dataset
+from nucleate.orchestrator.loop.training_set import composition, training_set, trusted
 from nucleate.orchestrator.profiles import profile_named
-from nucleate.orchestrator.training_set import composition, training_set, trusted
 from nucleate.v1 import common_pb2, hovernet_pb2, refiner_pb2
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from tests.paths import MONUSEG, needs_data
 
-from nucleate.pathology import metrics
-from nucleate.pathology.classical import segment, segment_with_ignore
-from nucleate.pathology.codec import decode_image, decode_instances
-from nucleate.pathology.edges import edge_width
-from nucleate.pathology.stain import HED, od_to_rgb
+from nucleate.pathology.contours.edge_width import edge_width
+from nucleate.pathology.images.codec import decode_image, decode_instances
+from nucleate.pathology.metrics import dice_aji_pq
+from nucleate.pathology.segmentation.classical import segment, segment_with_ignore
+from nucleate.pathology.stains.optical_density import HED, od_to_rgb
 
 BLANK = [np.full((64, 64, 3), level, np.uint8) for level in (0, 128, 255)]
 PINK = np.full((64, 64, 3), (230, 150, 190), np.uint8)
@@ -32,7 +32,7 @@ def test_clear_nuclei_are_found():
     rgb, labels = drawn()
     found = segment(rgb)
     assert found.dtype == np.int32
-    assert metrics.score(labels, found).pq > 0.85
+    assert dice_aji_pq.score(labels, found).pq > 0.85
     again, ignore = segment_with_ignore(rgb)
     np.testing.assert_array_equal(found, again)
     assert ignore.dtype == np.bool_
@@ -61,8 +61,8 @@ def test_the_classical_row_on_real_images():
     for name in ("TCGA-B0-5710-01Z-00-DX1", "TCGA-DK-A2I6-01A-01-TS1", "TCGA-A7-A13F-01Z-00-DX1"):
         rgb = decode_image((MONUSEG / "eval" / "images" / f"{name}.webp").read_bytes(), name)
         truth = decode_instances((MONUSEG / "eval" / "masks" / f"{name}.png").read_bytes(), name)
-        scores.append(metrics.score(truth, segment(rgb)))
-    mean = metrics.mean(scores)
+        scores.append(dice_aji_pq.score(truth, segment(rgb)))
+    mean = dice_aji_pq.mean(scores)
     assert mean.dice1 > 0.78
     assert mean.aji > 0.52
     assert mean.pq > 0.45

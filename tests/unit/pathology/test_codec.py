@@ -14,7 +14,7 @@ from PIL import Image
 from tests.paths import SHARED_DATA, needs_data
 
 from nucleate.errors import InvalidImage, InvalidInput, InvalidMask, TooLarge
-from nucleate.pathology import codec
+from nucleate.pathology.images import codec
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 SMOOTH = cv2.GaussianBlur(RGB, (0, 0), 4)

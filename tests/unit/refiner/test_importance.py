@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleate.refiner.importance import LEAST, MOST, Calibration, calibrate, image_logit, weigh
 from nucleate.refiner.networks import build_pair
+from nucleate.refiner.training.importance_weights import LEAST, MOST, Calibration, calibrate, image_logit, weigh
 
 
 @pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (3.0, -1.0), (0.2, 0.4)])

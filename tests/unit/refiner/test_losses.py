@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleate.refiner.losses import (
+from nucleate.refiner.training.losses import (
     accuracy,
     adversarial_loss,
     discriminator_loss,

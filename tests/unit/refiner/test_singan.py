@@ -23,13 +23,13 @@ from nucleate.errors import (
 from nucleate.refiner.singan import pyramid, training
 from nucleate.refiner.singan.harmonize import harmonize
 from nucleate.refiner.singan.losses import gradient_penalty
-from nucleate.refiner.singan.masks import Decision, kept_masks
+from nucleate.refiner.singan.mask_verification import Decision, kept_masks
 from nucleate.refiner.singan.model import WEIGHTS, derived_seed, drawn, from_tensors, new_model, rebuilt, to_tensors
 from nucleate.refiner.singan.networks import FIELD, MARGIN, build_scale
 from nucleate.refiner.singan.settings import PRESETS, Settings, settings_named
 from nucleate.refiner.singan.training import train
 from nucleate.refiner.singan.windows import soft_region, windows_around
-from nucleate.synthesis.tissue import draw_tissue
+from nucleate.synthesis.phantom.tissue import draw_tissue
 
 TINY = PRESETS["tiny"]
 SHORT = replace(TINY, steps=3)

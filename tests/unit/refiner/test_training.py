@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from nucleate.errors import Aborted, CorruptBlob, EmptyInput, InvalidModel, SizeMismatch
-from nucleate.refiner.crops import SyntheticImage, TrainingImages, draw_batch, held_out, to_bytes, to_signed
-from nucleate.refiner.history import HistoryBuffer
 from nucleate.refiner.model_file import DISCRIMINATOR_FILE, REFINER_FILE, ModelBytes, pack, unpack
+from nucleate.refiner.pixels import to_bytes, to_signed
 from nucleate.refiner.profiles import PROFILES
-from nucleate.refiner.state import TrainingState
-from nucleate.refiner.training import train
-from nucleate.refiner.treatment import treat
+from nucleate.refiner.training.crops import SyntheticImage, TrainingImages, draw_batch, held_out
+from nucleate.refiner.training.discriminator_input import treat
+from nucleate.refiner.training.history_buffer import HistoryBuffer
+from nucleate.refiner.training.loop import train
+from nucleate.refiner.training.state import TrainingState
 
 TINY = PROFILES["tiny"]
 CPU = torch.device("cpu")

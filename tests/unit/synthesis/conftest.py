@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from nucleate.synthesis.analysis.reference import Reference, take_apart
+from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.synthesis.profiles import profile_named
-from nucleate.synthesis.reference import Reference, take_apart
-from nucleate.synthesis.tissue import draw_tissue
 
 
 @pytest.fixture(scope="session")

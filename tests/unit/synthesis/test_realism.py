@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleate.errors import EmptyInput, InvalidInput
+from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.synthesis.realism.assess import Picture, assess
 from nucleate.synthesis.realism.distances import earth_movers
 from nucleate.synthesis.realism.features import describe_crop
 from nucleate.synthesis.realism.forest import grow
 from nucleate.synthesis.realism.twosample import area_under_curve, test_two_samples
-from nucleate.synthesis.tissue import draw_tissue
 
 
 @settings(max_examples=40, deadline=None)

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
-from nucleate.pathology.classical import segment
-from nucleate.pathology.stain import HED, od_to_rgb, rgb_to_od, separate
-from nucleate.synthesis import finding
-from nucleate.synthesis.background import inpaint
-from nucleate.synthesis.filling import detail_fill, push_pull
-from nucleate.synthesis.finding import Found, find_nuclei
-from nucleate.synthesis.material import eosin_texture, nuclear_material
+from nucleate.pathology.segmentation.classical import segment
+from nucleate.pathology.stains.optical_density import HED, od_to_rgb, rgb_to_od, separate
+from nucleate.synthesis.analysis import nuclei_detection
+from nucleate.synthesis.analysis.background import inpaint
+from nucleate.synthesis.analysis.inpainting import detail_fill, push_pull
+from nucleate.synthesis.analysis.nuclear_texture import eosin_texture, nuclear_material
+from nucleate.synthesis.analysis.nuclei_detection import Found, find_nuclei
+from nucleate.synthesis.analysis.otsu_regions import haematoxylin, sub_segmentation, super_segmentation
+from nucleate.synthesis.analysis.reference import Reference, take_apart
+from nucleate.synthesis.analysis.statistics import clark_evans, density_map, describe
+from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.synthesis.profiles import profile_named
-from nucleate.synthesis.reference import Reference, take_apart
-from nucleate.synthesis.regions import haematoxylin, sub_segmentation, super_segmentation
-from nucleate.synthesis.statistics import clark_evans, density_map, describe
-from nucleate.synthesis.tissue import draw_tissue
 
 Image = NDArray[np.uint8]
 
@@ -50,7 +50,7 @@ def test_outlines_are_models_where_thresholds_have_fragments(monkeypatch: pytest
     """Every other nucleus is pale with a dark rim; thresholds that see of those a nucleolus only leave them to outlines."""
     middles = [(k % 5 * 48 + 30, k // 5 * 48 + 30) for k in range(20)]
     rgb, seen = rimmed_nuclei(middles)
-    monkeypatch.setattr(finding, "segment", lambda rgb: seen.copy())
+    monkeypatch.setattr(nuclei_detection, "segment", lambda rgb: seen.copy())
     density = haematoxylin(rgb).density
     dark, mixed = (find_nuclei(rgb, density, models) for models in ("thresholds", "mixed"))  # type: ignore[arg-type]
     assert [is_model(dark, *middle) for middle in middles] == [True, False] * 10

@@ -21,8 +21,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code, with any error told in one line on stderr."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines are no words for people
-    from nucleate.orchestrator.cli.app import app
-    from nucleate.orchestrator.cli.exits import FAILED, INTERRUPTED, OK, complain
+    from nucleate.orchestrator.cli.command_tree import app
+    from nucleate.orchestrator.cli.terminal.exit_codes import FAILED, INTERRUPTED, OK, complain
 
     try:
         status = app(args=arguments, prog_name="nucleate", standalone_mode=False)

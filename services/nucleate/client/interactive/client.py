@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from nucleate.client.interactive.connection import Connection, Stream, Unary
-from nucleate.client.interactive.ledger import Call
-from nucleate.client.interactive.mask import Mask
-from nucleate.client.interactive.picture import Picture, chunks, encoded
+from nucleate.client.interactive.endpoint import CALL_S, OPENING_S, Endpoint, Window, conflict, opening
+from nucleate.client.interactive.image_source import Picture, chunks, encoded
+from nucleate.client.interactive.masks import Mask
 from nucleate.client.interactive.results import ClickedNucleus, Nucleus, Prediction, SessionResult, StoredImage
-from nucleate.client.interactive.view import SessionView
-from nucleate.client.interactive.wire import CALL_S, OPENING_S, Endpoint, Window, conflict, opening
+from nucleate.client.interactive.session_state import Call
+from nucleate.client.interactive.session_view import SessionView
 from nucleate.errors import Aborted, NucleateError
 from nucleate.v1 import common_pb2
 from nucleate.v1 import interactive_pb2 as pb

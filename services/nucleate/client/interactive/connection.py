@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import grpc
 
-from nucleate.client.interactive.attempts import Attempts, Contact
-from nucleate.client.interactive.ledger import Call
-from nucleate.client.interactive.wire import Endpoint, answer_of, no_answer, stream_ended
+from nucleate.client.interactive.endpoint import Endpoint, answer_of, no_answer, stream_ended
+from nucleate.client.interactive.retries import Attempts, Contact
+from nucleate.client.interactive.session_state import Call
 from nucleate.errors import NucleateError
 from nucleate.runtime.channels import CHANNEL_OPTIONS
-from nucleate.runtime.faults import rpc_error_to_domain
+from nucleate.runtime.error_table import rpc_error_to_domain
 from nucleate.runtime.security import channel_credentials
 from nucleate.v1 import interactive_pb2 as pb
 from nucleate.v1 import interactive_pb2_grpc

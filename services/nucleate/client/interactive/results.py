@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nucleate.client.interactive.mask import Box, LabelMap, Mask
+from nucleate.client.interactive.masks import Box, LabelMap, Mask
 from nucleate.v1 import common_pb2
 from nucleate.v1 import interactive_pb2 as pb
 

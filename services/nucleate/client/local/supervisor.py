@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from nucleate.client.home import SERVICES, endpoint_variable, module_of
 from nucleate.client.local.health import serving
+from nucleate.client.local.installation import SERVICES, endpoint_variable, module_of
 from nucleate.client.local.ports import HOST, free_ports, freed, is_free
+from nucleate.client.local.process_registry import ServiceRecord, State, load_state, locked, save_state
 from nucleate.client.local.processes import identity, last_words, spawn, stop
-from nucleate.client.local.state import ServiceRecord, State, load_state, locked, save_state
 from nucleate.errors import Precondition
 from nucleate.runtime.settings import ChannelSettings
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click, Mask, click_maps
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.networks.network import InteractiveNetwork
-from nucleate.interactive.prediction.closing import Outline, outlines
-from nucleate.interactive.prediction.frames import Frame, frame_for
-from nucleate.interactive.prediction.hindsight import Correction, corrections
-from nucleate.interactive.prediction.magnification import Magnification
+from nucleate.interactive.networks.interactive_network import InteractiveNetwork
+from nucleate.interactive.networks.network_input import network_input, radius_of
+from nucleate.interactive.object_mask import ObjectMask
+from nucleate.interactive.prediction.closed_contours import Outline, outlines
+from nucleate.interactive.prediction.contour_selection import Correction, corrections
+from nucleate.interactive.prediction.mask_assembly import Shaping
 from nucleate.interactive.prediction.result import (
     Backbone,
     Blocked,
@@ -29,10 +29,10 @@ from nucleate.interactive.prediction.result import (
     image_box,
     valid_clicks,
 )
-from nucleate.interactive.prediction.shaping import Shaping
-from nucleate.interactive.prediction.views import network_input, radius_of
+from nucleate.interactive.prediction.working_resolution import Magnification
+from nucleate.interactive.prediction.zoom_in import Frame, frame_for
 from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, averaged, refine_many
-from nucleate.pathology.appearance import margin
+from nucleate.pathology.stains.standardised_input import margin
 
 __all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate.interactive.clicks import Click, Mask
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.prediction.frames import Frame
+from nucleate.interactive.object_mask import ObjectMask
+from nucleate.interactive.prediction.zoom_in import Frame
 
 # (x, y, width, height) of a box in image pixels -> True where the object may not go: finished neighbours, outside the window.
 Blocked = Callable[[int, int, int, int], Mask]

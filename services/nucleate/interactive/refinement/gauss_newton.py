@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from nucleate import errors
+from nucleate.interactive.refinement.click_constraints import SIDE_MARGIN, Asked
 from nucleate.interactive.refinement.lbfgs import Best
+from nucleate.interactive.refinement.modulation import BIAS_WEIGHT, FeatureScale
 from nucleate.interactive.refinement.options import Cancelled
-from nucleate.interactive.refinement.patches import Patches
-from nucleate.interactive.refinement.places import BIAS_WEIGHT, FeatureScale
-from nucleate.interactive.refinement.windows import SIDE_MARGIN, Asked
+from nucleate.interactive.refinement.sparse_head import Patches
 
 INERTIA = 0.1
 MARGIN = 1.0  # logits asked of every pixel

@@ -12,9 +12,9 @@ from scipy.optimize import fmin_l_bfgs_b
 from torch import Tensor
 
 from nucleate import errors
+from nucleate.interactive.refinement.click_constraints import Asked
+from nucleate.interactive.refinement.modulation import Place
 from nucleate.interactive.refinement.options import Cancelled
-from nucleate.interactive.refinement.places import Place
-from nucleate.interactive.refinement.windows import Asked
 
 
 class _Enough(Exception):

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.networks.network import STRIDE, InteractiveNetwork
+from nucleate.interactive.networks.interactive_network import STRIDE, InteractiveNetwork
 from nucleate.interactive.refinement import gauss_newton
+from nucleate.interactive.refinement.click_constraints import Asked
 from nucleate.interactive.refinement.gauss_newton import GaussNewton
 from nucleate.interactive.refinement.lbfgs import Best, Objective, minimise
+from nucleate.interactive.refinement.modulation import INERTIA, FeatureScale, Place, place_for
 from nucleate.interactive.refinement.options import Cancelled, Inputs, Method, Refined, RefinementOptions
-from nucleate.interactive.refinement.places import INERTIA, FeatureScale, Place, place_for
-from nucleate.interactive.refinement.windows import Asked
 
 
 def refine(

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from nucleate import errors
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.sessions import batches, events
-from nucleate.interactive.sessions.clicking import already_made, predict_click
-from nucleate.interactive.sessions.events import Event, EventStore, SessionLog
-from nucleate.interactive.sessions.gate import Cancelled, Gate
-from nucleate.interactive.sessions.history import Transition
-from nucleate.interactive.sessions.live import LiveSessions
-from nucleate.interactive.sessions.material import Material, Opener
+from nucleate.interactive.sessions import event_log, many_objects
+from nucleate.interactive.sessions.backpressure import Cancelled, Gate
+from nucleate.interactive.sessions.event_log import Event, EventStore, SessionLog
+from nucleate.interactive.sessions.event_payloads import change_outcome, click_to_json, mask_to_json
 from nucleate.interactive.sessions.objects import Box
-from nucleate.interactive.sessions.outcomes import change_outcome, click_to_json, mask_to_json
 from nucleate.interactive.sessions.session import Limits, Session, object_mask, require_idle
+from nucleate.interactive.sessions.session_cache import LiveSessions
+from nucleate.interactive.sessions.session_input import Material, Opener
+from nucleate.interactive.sessions.single_click import already_made, predict_click
+from nucleate.interactive.sessions.undo_history import Transition
 
 # Gives a map to propose from and the window as it lies in the map.
 Source = Callable[[Material], tuple[NDArray[np.int32], Box]]
@@ -57,7 +57,7 @@ class Sessions:
         if log.read(0) is None:
             resolved = self._opener.resolve(request)
             session = self._build(log, request, resolved, cancelled)
-            if log.append(0, Event(events.OPEN, {"request": request, "resolved": resolved}, {})):
+            if log.append(0, Event(event_log.OPEN, {"request": request, "resolved": resolved}, {})):
                 self._live.get(session_id, lambda: session)
         session = self.get(session_id)
         if session.request != request:
@@ -110,7 +110,7 @@ class Sessions:
         with session.lock:
             if session.stands_at(sequence) and (answer := already_made(session.state, click)):
                 return Clicked(answer, 0.0, sequence)
-            event = session.change(sequence, events.CLICK, click_to_json(click), compute)
+            event = session.change(sequence, event_log.CLICK, click_to_json(click), compute)
         return Clicked(event.outcome, 1000 * (time.perf_counter() - done) if done else 0.0, sequence + 1)
 
     def click_many(self, session_id: str, sequence: int, clicks: Sequence[Click], cancelled: Cancelled = never) -> Event:
@@ -120,9 +120,9 @@ class Sessions:
         with session.lock:
             return session.change(
                 sequence,
-                events.CLICK_MANY,
+                event_log.CLICK_MANY,
                 arguments,
-                lambda: batches.predict_many(session, clicks, self._gate, cancelled),
+                lambda: many_objects.predict_many(session, clicks, self._gate, cancelled),
             )
 
     def propose(self, session_id: str, sequence: int, arguments: Mapping[str, Any], source: Source) -> Event:
@@ -132,10 +132,10 @@ class Sessions:
         def compute() -> Mapping[str, Any]:
             require_idle(session.state)
             with self._gate.turn():
-                return batches.propose(session, *source(session.material))
+                return many_objects.propose(session, *source(session.material))
 
         with session.lock:
-            return session.change(sequence, events.PROPOSE, arguments, compute)
+            return session.change(sequence, event_log.PROPOSE, arguments, compute)
 
     def undo(self, session_id: str, sequence: int) -> Event:
         """Take back the last call that changed the session; clicks spent stay spent."""
@@ -143,7 +143,7 @@ class Sessions:
         with session.lock:
             return session.change(
                 sequence,
-                events.UNDO,
+                event_log.UNDO,
                 {},
                 lambda: _described(session, session.state.history.last, "there is nothing to undo: make a click first"),
             )
@@ -154,7 +154,7 @@ class Sessions:
         with session.lock:
             return session.change(
                 sequence,
-                events.REDO,
+                event_log.REDO,
                 {},
                 lambda: _described(session, session.state.history.next, "there is nothing to redo: undo something first"),
             )
@@ -168,7 +168,7 @@ class Sessions:
             return {"mask": mask_to_json(object_mask(session, object_id))}
 
         with session.lock:
-            return session.change(sequence, events.SELECT, {"object_id": object_id}, compute)
+            return session.change(sequence, event_log.SELECT, {"object_id": object_id}, compute)
 
     def delete(self, session_id: str, sequence: int, object_id: int) -> Event:
         """Drop an object, the one in work included; counts as one click."""
@@ -181,7 +181,7 @@ class Sessions:
             return {}
 
         with session.lock:
-            return session.change(sequence, events.DELETE, {"object_id": object_id}, compute)
+            return session.change(sequence, event_log.DELETE, {"object_id": object_id}, compute)
 
     def accept(self, session_id: str, sequence: int) -> Event:
         """Finish the object in work; its pixels are locked from then on."""
@@ -196,7 +196,7 @@ class Sessions:
             return {"object_id": work.object_id}
 
         with session.lock:
-            return session.change(sequence, events.ACCEPT, {}, compute)
+            return session.change(sequence, event_log.ACCEPT, {}, compute)
 
     def close(self, session_id: str) -> Event:
         """End the session and publish its instance map; again: the same result."""
@@ -205,7 +205,7 @@ class Sessions:
             while session.state.closing is None:
                 require_idle(session.state)
                 with self._gate.turn():
-                    event = Event(events.CLOSE, {}, self._result(session))
+                    event = Event(event_log.CLOSE, {}, self._result(session))
                 if session.log.append(session.state.sequence, event):
                     session.state.apply(event)
                 else:

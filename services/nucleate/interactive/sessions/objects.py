@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.prediction.frames import Frame
+from nucleate.interactive.object_mask import ObjectMask
+from nucleate.interactive.prediction.zoom_in import Frame
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucleate.interactive.clicks import Mask
-from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.sessions.objects import Box
-from nucleate.pathology.instances import areas, boxes, relabel
+from nucleate.pathology.instances.instance_map import areas, boxes, relabel
 
 SLIVER = 10  # px: a proposal with less than this left is not taken, unless that is all there ever was of it
 MOST_TAKEN = 0.5  # part of a proposal that may lie on objects the session already has

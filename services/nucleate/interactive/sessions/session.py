@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.sessions.events import Event, SessionLog
-from nucleate.interactive.sessions.material import Material
+from nucleate.interactive.object_mask import ObjectMask
+from nucleate.interactive.sessions.event_log import Event, SessionLog
 from nucleate.interactive.sessions.objects import Box
 from nucleate.interactive.sessions.proposals import cut_proposals
+from nucleate.interactive.sessions.session_input import Material
 from nucleate.interactive.sessions.state import SessionState
 
 

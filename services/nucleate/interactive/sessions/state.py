@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from nucleate.interactive.clicks import Mask
-from nucleate.interactive.masks import ObjectMask
+from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.prediction.result import Blocked
-from nucleate.interactive.sessions import events
-from nucleate.interactive.sessions.events import Event
-from nucleate.interactive.sessions.history import History, Transition
+from nucleate.interactive.sessions import event_log
+from nucleate.interactive.sessions.event_log import Event
+from nucleate.interactive.sessions.event_payloads import step_of
 from nucleate.interactive.sessions.objects import Accepted, Box, Work
-from nucleate.interactive.sessions.outcomes import step_of
+from nucleate.interactive.sessions.undo_history import History, Transition
 
 
 class SessionState:
@@ -66,13 +66,13 @@ class SessionState:
     def apply(self, event: Event) -> None:
         """Move on by one event."""
         match event.kind:
-            case events.OPEN:
+            case event_log.OPEN:
                 self.opened_at = event.time
-            case events.UNDO:
+            case event_log.UNDO:
                 self._move(self.history.back())
-            case events.REDO:
+            case event_log.REDO:
                 self._move(self.history.forth())
-            case events.CLOSE:
+            case event_log.CLOSE:
                 self.closing = event
             case _:
                 transition = self._transition(event)
@@ -101,17 +101,17 @@ class SessionState:
 
     def _transition(self, event: Event) -> Transition:
         match event.kind:
-            case events.CLICK:
+            case event_log.CLICK:
                 return self._click(event.arguments, event.outcome)
-            case events.SELECT:
+            case event_log.SELECT:
                 object_id = int(event.arguments["object_id"])
                 if self.work and self.work.object_id == object_id:  # selected already, and not clicked since
                     return Transition(self.work, self.work)
                 found = self.objects[object_id]
                 return Transition(self.work, Work(object_id, found.mask, found.clicks))
-            case events.DELETE:
+            case event_log.DELETE:
                 return self._delete(int(event.arguments["object_id"]))
-            case events.ACCEPT:
+            case event_log.ACCEPT:
                 return self._accept()
             case _:
                 return self._add(event.outcome["objects"])

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucleate import errors
-from nucleate.dataset.loading import LoadedSample, load_sample
 from nucleate.dataset.manifest import BlobRef, Origin, Sample
+from nucleate.dataset.sample_loading import LoadedSample, load_sample
 from nucleate.interactive.clicks import Click, Mask
-from nucleate.interactive.prediction.frames import Frame, centred
-from nucleate.interactive.prediction.magnification import Magnification
-from nucleate.interactive.prediction.views import network_input, radius_of, rescaled
-from nucleate.interactive.training.sampling import correcting_click, first_clicks, positive_clicks
-from nucleate.pathology.appearance import margin
-from nucleate.pathology.jitter import jitter_stain
-from nucleate.pathology.redrawing import redraw
+from nucleate.interactive.networks.network_input import network_input, radius_of, rescaled
+from nucleate.interactive.prediction.working_resolution import Magnification
+from nucleate.interactive.prediction.zoom_in import Frame, centred
+from nucleate.interactive.training.click_sampling import correcting_click, first_clicks, positive_clicks
+from nucleate.pathology.segmentation.pseudo_label_refinement import redraw
+from nucleate.pathology.stains.stain_jitter import jitter_stain
+from nucleate.pathology.stains.standardised_input import margin
 
 Value = TypeVar("Value", bound=np.generic)
 

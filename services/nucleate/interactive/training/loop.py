@@ -10,13 +10,13 @@ import numpy as np
 
 from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset
-from nucleate.interactive.masks import ObjectMask
-from nucleate.interactive.networks.backbones import TorchBackbone
-from nucleate.interactive.networks.network import InteractiveNetwork
+from nucleate.interactive.networks.encoder_runtime import TorchBackbone
+from nucleate.interactive.networks.interactive_network import InteractiveNetwork
+from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.prediction.predictor import Predictor
+from nucleate.interactive.training.click_simulation import click_nucleus, iou_after
 from nucleate.interactive.training.crops import Source, load_sources
 from nucleate.interactive.training.profiles import Profile
-from nucleate.interactive.training.simulation import click_nucleus, iou_after
 from nucleate.interactive.training.trainer import Trainer, seeded_network
 
 

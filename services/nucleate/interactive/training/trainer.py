@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate.interactive.clicks import click_maps
-from nucleate.interactive.networks import diversity_losses
-from nucleate.interactive.networks.diversity_losses import click_points
-from nucleate.interactive.networks.network import InteractiveNetwork
+from nucleate.interactive.networks.interactive_network import InteractiveNetwork
+from nucleate.interactive.training import latent_diversity_losses
+from nucleate.interactive.training.click_sampling import correcting_click
 from nucleate.interactive.training.crops import Crop, Source, draw
+from nucleate.interactive.training.latent_diversity_losses import click_points
 from nucleate.interactive.training.losses import total_loss
 from nucleate.interactive.training.profiles import Profile
-from nucleate.interactive.training.sampling import correcting_click
 from nucleate.learning import averaging, checkpoint
 
 WARM_UP = 0.1
@@ -82,7 +82,7 @@ class Trainer:
         if self.profile.architecture.masks > 1:
             proposals = self.network.propose(*self._inputs(crops))
             points_B2HW = click_points([crop.clicks for crop in crops], *target_BHW.shape[1:]).to(self.device)
-            return diversity_losses.total_loss(proposals, target_BHW, counted_BHW, points_B2HW)
+            return latent_diversity_losses.total_loss(proposals, target_BHW, counted_BHW, points_B2HW)
         logits_B1HW, auxiliary_B2HW = self.network(*self._inputs(crops))
         return total_loss(
             logits_B1HW,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from google.protobuf.message import Message
 
 from nucleate.errors import Cancelled, NotFound, TooLarge, Unreachable
-from nucleate.runtime.faults import Internal, error_named
+from nucleate.runtime.error_table import Internal, error_named
 from nucleate.runtime.jobs.curves import Curves
 from nucleate.runtime.jobs.execution import Execution, Interrupted
 from nucleate.runtime.jobs.owner import Owner

@@ -11,7 +11,7 @@ import structlog
 from google.protobuf.message import Message
 
 from nucleate.errors import Cancelled, NucleateError, TooLarge, Unreachable
-from nucleate.runtime.faults import Internal, internal
+from nucleate.runtime.error_table import Internal, internal
 from nucleate.runtime.jobs.execution import Execution, Interrupted
 from nucleate.runtime.jobs.job import Job
 from nucleate.v1 import jobs_pb2 as pb

@@ -8,7 +8,7 @@ from nucleate.runtime.store.fence import FencedStore
 from nucleate.runtime.store.folder import FolderStore
 from nucleate.runtime.store.keys import check_key
 from nucleate.runtime.store.memory import MemoryStore
-from nucleate.runtime.store.opening import open_store
+from nucleate.runtime.store.open_store import open_store
 from nucleate.runtime.store.protocol import ObjectStore
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.errors import EmptyInput
-from nucleate.pathology.classical import segment
-from nucleate.pathology.instances import areas
+from nucleate.pathology.instances.instance_map import areas
+from nucleate.pathology.segmentation.classical import segment
 from nucleate.synthesis.realism.distances import colour_distance, earth_movers, gradient_energy, texture_distance
 from nucleate.synthesis.realism.features import describe_crop
 from nucleate.synthesis.realism.twosample import test_two_samples

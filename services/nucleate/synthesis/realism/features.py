@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import local_binary_pattern
 
-from nucleate.pathology.stain import separate
+from nucleate.pathology.stains.optical_density import separate
 
 Plane = NDArray[np.float32]
 Named = Iterator[tuple[str, float]]

@@ -1,0 +1,1 @@
+"""What all commands share towards the terminal: options, printing, progress, exit codes."""

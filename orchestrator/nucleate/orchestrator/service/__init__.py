@@ -1,0 +1,1 @@
+"""The service edge: OrchestratorService over gRPC and its settings."""

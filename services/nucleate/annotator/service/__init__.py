@@ -1,0 +1,1 @@
+"""The service edge: AnnotatorService over gRPC, its limits and settings."""

@@ -1,0 +1,1 @@
+"""Files of the user: read and checked before anything is uploaded, written whole or not at all."""

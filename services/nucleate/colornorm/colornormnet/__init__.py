@@ -1,0 +1,1 @@
+"""ColorNormNet (report section 6.2): network, training, and the trained net as a normalizer."""

@@ -1,0 +1,17 @@
+"""Normalization by Macenko's stains; how they are found is in `nucleate.pathology.stains.macenko`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.colornorm.methods.density_matrix import density_table, mapped
+from nucleate.pathology.stains.macenko import GLASS, OFFSET, PIXELS, WHITE, measure
+from nucleate.pathology.stains.stain_vectors import Stains, change_of
+
+__all__ = ["GLASS", "OFFSET", "PIXELS", "WHITE", "apply", "measure"]
+
+
+def apply(rgb_HW3: NDArray[np.uint8], source: Stains, target: Stains) -> NDArray[np.uint8]:
+    """The image with the target's stains, HW3 uint8."""
+    return mapped(rgb_HW3, change_of(source, target), density_table(WHITE, OFFSET), WHITE)

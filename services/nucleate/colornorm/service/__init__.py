@@ -1,0 +1,1 @@
+"""The service edge: ColorNormService over gRPC, its messages and settings."""

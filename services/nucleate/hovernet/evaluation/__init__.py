@@ -1,0 +1,1 @@
+"""Scores against annotations, and label-free scores of windows worth annotating."""

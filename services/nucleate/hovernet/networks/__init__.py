@@ -1,0 +1,1 @@
+"""The network (Graham et al. 2019), its ONNX program and its file."""

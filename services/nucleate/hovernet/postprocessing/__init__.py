@@ -1,0 +1,1 @@
+"""From NP and HV maps to instances, and from instances to pseudo-labels."""

@@ -1,0 +1,114 @@
+"""From an image to its nuclei, by a trained network or by the training-free baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleate.errors import InvalidImage
+from nucleate.hovernet.inference import pseudo_labels, sliding_window
+from nucleate.hovernet.inference.sliding_window import SMALLEST_SIDE, Network
+from nucleate.hovernet.postprocessing import hv_instances
+from nucleate.hovernet.profiles import Profile
+from nucleate.pathology.images import raster_files
+from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances.instance_map import relabel
+from nucleate.pathology.instances.nucleus_records import Nucleus, nuclei
+from nucleate.pathology.segmentation import classical, pseudo_label_refinement
+
+_SAME = 0.05  # relative difference of resolution that is left alone
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network and the profile it is used by."""
+
+    net: Network
+    profile: Profile
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the types 1..C."""
+        return self.net.arch.classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Classical:
+    """The training-free baseline."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmented:
+    """Instance map HW int32 and, where asked for, the pixels the segmenter is unsure of, HW bool.
+
+    A network's probability of nucleus HW float32, and a typed one's likeliest types HW uint8 and their names, come with it.
+    """
+
+    instances: NDArray[np.int32]
+    ignore: NDArray[np.bool_] | None
+    nuclear: NDArray[np.float32] | None = None
+    types: NDArray[np.uint8] | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Nuclei found; labels are contiguous."""
+        return int(self.instances.max())
+
+    def nuclei(self) -> list[Nucleus]:
+        """The instance dictionary; the baseline is sure of all its nuclei."""
+        nuclear = (self.instances > 0).astype(np.float32) if self.nuclear is None else self.nuclear
+        return nuclei(self.instances, nuclear, self.types)
+
+    def sized(self, height: int, width: int) -> Segmented:
+        """The same for an image of another resolution; nuclei that no pixel is left of are dropped."""
+        if self.instances.shape == (height, width):
+            return self
+        ignore = None if self.ignore is None else _nearest(self.ignore.view(np.uint8), width, height).view(np.bool_)
+        nuclear = None if self.nuclear is None else _nearest(self.nuclear, width, height)
+        types = None if self.types is None else _nearest(self.types, width, height)
+        return Segmented(relabel(_nearest(self.instances, width, height)), ignore, nuclear, types, self.classes)
+
+
+def _nearest(plane_HW: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    return np.asarray(cv2.resize(plane_HW, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def segment(
+    segmenter: Trained | Classical, image_HW3: NDArray[np.uint8], name: str, *, ignore: bool, microns: float = 0.0
+) -> Segmented:
+    """The nuclei of an RGB image; with `ignore` as labels to train on, which the baseline gives drawn anew.
+
+    An image whose pixels are known not to be those of 40x is brought to it, and the maps back to the image.
+
+    Raises:
+        InvalidImage: a side is under 32 px; the message names the image.
+        InvalidInput: `microns`, the side of a pixel in um, is no such.
+        TooLarge: it would be over 100 megapixels at 40x.
+    """
+    factor = typical_radius.factor(microns, name)
+    if abs(factor - 1) > _SAME:
+        height, width = (round(side * factor) for side in image_HW3.shape[:2])
+        raster_files.check_size(width, height, f"{name} at 40x", InvalidImage)
+        sampling = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        at_40x = np.asarray(cv2.resize(image_HW3, (width, height), interpolation=sampling), np.uint8)
+        return segment(segmenter, at_40x, name, ignore=ignore).sized(*image_HW3.shape[:2])
+    height, width = image_HW3.shape[:2]
+    if min(height, width) < SMALLEST_SIDE:
+        raise InvalidImage(f"{name} is {width} x {height} px: give at least {SMALLEST_SIDE} x {SMALLEST_SIDE}")
+    if isinstance(segmenter, Classical):
+        return (
+            Segmented(*pseudo_label_refinement.pseudo_labels(image_HW3))
+            if ignore
+            else Segmented(classical.segment(image_HW3), None)
+        )
+    prediction = sliding_window.predict(segmenter.net, image_HW3, segmenter.profile.tiling)
+    if ignore:
+        instances, unsure = pseudo_labels.labels(prediction, segmenter.profile.post)
+        return Segmented(instances, unsure, prediction.nuclear, prediction.types, segmenter.classes)
+    instances = hv_instances.instances(prediction.nuclear, prediction.hv, segmenter.profile.post)
+    return Segmented(instances, None, prediction.nuclear, prediction.types, segmenter.classes)

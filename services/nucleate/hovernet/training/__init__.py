@@ -1,0 +1,1 @@
+"""Training: windows, targets, losses, the loop, self-training between its stages."""

@@ -1,0 +1,1 @@
+"""The service edge: InteractiveService over gRPC, its streams, uploads, messages, metrics and settings."""

@@ -1,0 +1,1 @@
+"""Contours of nuclei from the image: the minimal-cost closed contour and how sharp edges are."""

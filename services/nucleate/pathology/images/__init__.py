@@ -1,0 +1,1 @@
+"""Images and slides: files to pixels and back, overlays for people."""

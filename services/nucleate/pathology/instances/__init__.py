@@ -1,0 +1,1 @@
+"""Instance maps and what is measured on them: areas, shapes, distances, typical radius."""

@@ -1,0 +1,1 @@
+"""Scores: DICE, AJI, PQ, PQ+, detection, their intervals, and which nucleus matches which."""

@@ -1,0 +1,1 @@
+"""Segmentation without training: the classical baseline, and pseudo-labels refined by closed contours."""

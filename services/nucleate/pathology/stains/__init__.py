@@ -1,0 +1,1 @@
+"""Stains: optical density, Macenko's stain vectors, stain-standardised input, stain augmentation."""

@@ -1,0 +1,1 @@
+"""The service edge: RefinerService over gRPC, its messages and settings."""

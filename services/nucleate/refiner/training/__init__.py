@@ -1,0 +1,1 @@
+"""Adversarial training: crops, history buffer, losses, the loop and its state."""

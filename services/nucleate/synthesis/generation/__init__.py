@@ -1,0 +1,1 @@
+"""From a reference to synthetic pairs: layout, contours, composition, stain variation."""

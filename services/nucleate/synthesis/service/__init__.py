@@ -1,0 +1,1 @@
+"""The service edge: SynthesisService over gRPC, its messages and settings."""
