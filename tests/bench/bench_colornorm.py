@@ -27,7 +27,7 @@ from nucleate.colornorm.colornormnet.network import MODES, Shape
 from nucleate.colornorm.colornormnet.thumbnails import target_patches
 from nucleate.colornorm.colornormnet.training import train
 from nucleate.colornorm.colornormnet.training_state import TrainingState
-from nucleate.colornorm.methods import two_stains
+from nucleate.colornorm.methods import macenko
 from nucleate.colornorm.methods.registry import METHODS, Fitted, normalize
 from nucleate.colornorm.methods.tissue_weights import examine
 from nucleate.colornorm.model_file import pack, unpack
@@ -89,12 +89,12 @@ def times(image, target, nets):
 
 def agreement(images, target):
     """Mean difference from torchstain's numpy Macenko in grey levels, by image: statistics of all pixels, and as used."""
-    fit, everything = reference.macenko_fit(target), two_stains.measure(target.reshape(-1, 3), full=True)
+    fit, everything = reference.macenko_fit(target), macenko.measure(target.reshape(-1, 3), full=True)
     by, full, quick = Fitted.to(METHODS["macenko"], target), [], []
     for image in images:
         expected = reference.macenko(image, fit).astype(int)
-        own = two_stains.measure(image.reshape(-1, 3), full=True)
-        full.append(float(np.abs(two_stains.apply(image, own, everything) - expected).mean()))
+        own = macenko.measure(image.reshape(-1, 3), full=True)
+        full.append(float(np.abs(macenko.apply(image, own, everything) - expected).mean()))
         quick.append(float(np.abs(normalize(by, image).image - expected).mean()))
     return {"full": [min(full), max(full)], "as_used": [min(quick), max(quick)]}
 

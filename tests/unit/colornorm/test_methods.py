@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.colornorm.tissue import tissue
 
-from nucleate.colornorm.methods import two_stains, vahadane
+from nucleate.colornorm.methods import macenko, vahadane
 from nucleate.colornorm.methods.density_matrix import by_strips, density_table, mapped
 from nucleate.colornorm.methods.registry import METHODS, ONE_STAIN, Fitted, measure_slide, method_named, normalize
 from nucleate.colornorm.methods.tissue_weights import darkest_channel, examine
@@ -106,7 +106,7 @@ def test_reinhard_moves_a_flat_colour_and_does_not_stretch_it():
     assert after.std(axis=(0, 1)).max() == 0
 
 
-@pytest.mark.parametrize("module", [two_stains, vahadane])
+@pytest.mark.parametrize("module", [macenko, vahadane])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), strength=st.floats(0.6, 1.6))
 def test_the_stains_are_found_in_order_with_positive_signs(module, seed, strength):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleate.pathology.stains import macenko
+from nucleate.pathology.stains import macenko_stains
 from nucleate.pathology.stains.optical_density import od_to_rgb, tissue_mask
 from nucleate.pathology.stains.stain_vectors import Stains
 from nucleate.synthesis.generation.stain_variation import Dye, restain
@@ -15,7 +15,7 @@ from nucleate.synthesis.phantom.tissue import draw_tissue
 
 
 def stains_of(rgb: np.ndarray) -> Stains:
-    found = macenko.measure(rgb[tissue_mask(rgb)])
+    found = macenko_stains.measure(rgb[tissue_mask(rgb)])
     assert found is not None
     return found
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from nucleate.colornorm.methods import two_stains
+from nucleate.colornorm.methods import macenko
 from nucleate.colornorm.methods.density_matrix import by_strips, density_table
 from nucleate.pathology.stains.stain_vectors import Stains
 
@@ -46,18 +46,18 @@ class Spread:
 
 def measure(sample_K3: NDArray[np.uint8]) -> Spread | None:
     """Stains and quantiles of tissue pixels; None where fewer than two stains can be told apart."""
-    stains = two_stains.measure(sample_K3)
+    stains = macenko.measure(sample_K3)
     if stains is None:
         return None
-    pixels = sample_K3[:: max(1, len(sample_K3) // two_stains.PIXELS)]
-    density = density_table(two_stains.WHITE, two_stains.OFFSET)[pixels]
+    pixels = sample_K3[:: max(1, len(sample_K3) // macenko.PIXELS)]
+    density = density_table(macenko.WHITE, macenko.OFFSET)[pixels]
     found = np.percentile(np.maximum(stains.concentrations(density.astype(np.float64)), 0), _QUANTILES, axis=0).T
     return Spread(stains, np.maximum(found, 1e-3 * np.arange(1, len(_QUANTILES) + 1)))
 
 
 def apply(rgb_HW3: NDArray[np.uint8], source: Spread, target: Spread) -> NDArray[np.uint8]:
     """The image with its concentrations mapped and the target's stains, HW3 uint8."""
-    table = density_table(two_stains.WHITE, two_stains.OFFSET)
+    table = density_table(macenko.WHITE, macenko.OFFSET)
     # One bin is a small step of concentration; the first and the last stand for all that is beyond them.
     low, high = _LOWEST * source.quantiles[:, -1], _HIGHEST * source.quantiles[:, -1]
     curves = [_curve(source.quantiles[k], target.quantiles[k], low[k], high[k]) for k in range(2)]
@@ -69,7 +69,7 @@ def apply(rgb_HW3: NDArray[np.uint8], source: Spread, target: Spread) -> NDArray
         places = np.asarray(cv2.transform(cv2.LUT(strip_HW3, table), unmix))
         bins = np.clip(np.rint(places, out=places), 0, _BINS - 1, out=places).astype(np.intp)
         mapped = np.stack([curves[0].take(bins[..., 0]), curves[1].take(bins[..., 1])], axis=-1)
-        return np.asarray(cv2.convertScaleAbs(cv2.exp(cv2.transform(mapped, -remix)), alpha=two_stains.WHITE), np.uint8)
+        return np.asarray(cv2.convertScaleAbs(cv2.exp(cv2.transform(mapped, -remix)), alpha=macenko.WHITE), np.uint8)
 
     return by_strips(rgb_HW3, change)
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.colornorm.methods import khan, reinhard, two_stains, vahadane
+from nucleate.colornorm.methods import khan, macenko, reinhard, vahadane
 from nucleate.colornorm.methods.khan import Spread
 from nucleate.colornorm.methods.reinhard import LabStatistics
 from nucleate.colornorm.methods.tissue_weights import Examined, examine, keep_glass
@@ -48,7 +48,7 @@ class Method:
     apply: Callable[[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]], NDArray[np.uint8]]
 
 
-def _method(module: Any, kind: Any, *, source: str, size: int, milliseconds: float) -> Method:
+def _method(name: str, module: Any, kind: Any, *, source: str, size: int, milliseconds: float) -> Method:
     def measure(sample_K3: NDArray[np.uint8]) -> NDArray[np.float64] | None:
         found = module.measure(sample_K3)
         return None if found is None else np.asarray(found.to_array(), np.float64)
@@ -56,14 +56,18 @@ def _method(module: Any, kind: Any, *, source: str, size: int, milliseconds: flo
     def apply(rgb: NDArray[np.uint8], own: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.asarray(module.apply(rgb, kind.from_array(own), kind.from_array(target)), np.uint8)
 
-    return Method(module.__name__.rpartition(".")[2], source, size, milliseconds, measure, apply)
+    return Method(name, source, size, milliseconds, measure, apply)
 
 
 _METHODS = (
-    _method(reinhard, LabStatistics, size=6, milliseconds=10, source="Reinhard et al. 2001: means and deviations in Lab"),
-    _method(two_stains, Stains, size=8, milliseconds=15, source="Macenko et al. 2009: two stains by extreme angles"),
-    _method(vahadane, Stains, size=8, milliseconds=50, source="Vahadane et al. 2016: two stains by sparse factorisation"),
-    _method(khan, Spread, size=18, milliseconds=40, source="Khan et al. 2014: non-linear maps of two stains"),
+    _method(
+        "reinhard", reinhard, LabStatistics, size=6, milliseconds=10, source="Reinhard et al. 2001: means and deviations in Lab"
+    ),
+    _method("macenko", macenko, Stains, size=8, milliseconds=15, source="Macenko et al. 2009: two stains by extreme angles"),
+    _method(
+        "vahadane", vahadane, Stains, size=8, milliseconds=50, source="Vahadane et al. 2016: two stains by sparse factorisation"
+    ),
+    _method("khan", khan, Spread, size=18, milliseconds=40, source="Khan et al. 2014: non-linear maps of two stains"),
 )
 METHODS = MappingProxyType({method.name: method for method in _METHODS})
 

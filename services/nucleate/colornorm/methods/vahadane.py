@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.colornorm.methods import two_stains
+from nucleate.colornorm.methods import macenko
 from nucleate.colornorm.methods.density_matrix import by_strips
 from nucleate.pathology.stains.optical_density import rgb_to_od
 from nucleate.pathology.stains.stain_vectors import HIGHEST, Stains, ordered
@@ -28,7 +28,7 @@ _SETTLED = 1e-5
 
 def measure(sample_K3: NDArray[np.uint8]) -> Stains | None:
     """Stains of tissue pixels; None where fewer than two can be told apart."""
-    start = two_stains.measure(sample_K3)
+    start = macenko.measure(sample_K3)
     if start is None:
         return None
     pixels = sample_K3[:: max(1, len(sample_K3) // _PIXELS)]

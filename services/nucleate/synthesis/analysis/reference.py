@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from nucleate.errors import InvalidImage
 from nucleate.pathology.contours.edge_width import edge_width
-from nucleate.pathology.stains import macenko
+from nucleate.pathology.stains import macenko_stains
 from nucleate.pathology.stains.optical_density import od_to_rgb, require_tissue, rgb_to_od, separate, tissue_mask
 from nucleate.pathology.stains.stain_vectors import Stains
 from nucleate.synthesis.analysis.background import remove_nuclei
@@ -105,7 +105,7 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
             "nuclei": float(np.median(stain.density[sub])),
             "background": float(np.median(stain.density[tissue & ~removed])) if (tissue & ~removed).any() else 0.0,
         },
-        stains=macenko.measure(rgb[tissue]),
+        stains=macenko_stains.measure(rgb[tissue]),
         outline_power=outline_power(found.instances, nuclei, np.flatnonzero(found.well_formed) + 1),
     )
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.stains import macenko
+from nucleate.pathology.stains import macenko_stains
 from nucleate.pathology.stains.optical_density import require_tissue, tissue_mask
 from nucleate.synthesis.analysis.reference import Reference, take_apart
 from nucleate.synthesis.generation.stain_variation import Dye
@@ -70,7 +70,7 @@ class ReferenceCache:
         key = source.key, source.name
         if key not in self._dyes:
             rgb = source.read()
-            self._dyes[key] = Dye(source.name, macenko.measure(rgb[tissue_mask(rgb)]))
+            self._dyes[key] = Dye(source.name, macenko_stains.measure(rgb[tissue_mask(rgb)]))
         return self._dyes[key]
 
 

@@ -1,4 +1,4 @@
-"""Normalization by Macenko's stains; how they are found is in `nucleate.pathology.stains.macenko`."""
+"""Normalization by Macenko's stains; how they are found is in `nucleate.pathology.stains.macenko_stains`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.colornorm.methods.density_matrix import density_table, mapped
-from nucleate.pathology.stains.macenko import GLASS, OFFSET, PIXELS, WHITE, measure
+from nucleate.pathology.stains.macenko_stains import GLASS, OFFSET, PIXELS, WHITE, measure
 from nucleate.pathology.stains.stain_vectors import Stains, change_of
 
 __all__ = ["GLASS", "OFFSET", "PIXELS", "WHITE", "apply", "measure"]
