@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nucleate.errors import EmptyInput, SizeMismatch
 from nucleate.pathology.instances.instance_map import boundary_band
+from nucleate.refiner.pixels import to_signed
 
 HELD_OUT = 8  # one image of so many
 BAND = 3  # pixels on each side of a contour in which the edge must stay
