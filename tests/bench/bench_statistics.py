@@ -15,7 +15,7 @@ import numpy as np
 from tests.paths import MONUSEG
 
 from nucleate.pathology.images.codec import decode_image, decode_instances
-from nucleate.pathology.instances.morphometry import measure
+from nucleate.pathology.instances.morphometry import measure_shapes
 from nucleate.synthesis.analysis.reference import take_apart
 from nucleate.synthesis.analysis.statistics import clark_evans
 from nucleate.synthesis.profiles import profile_named
@@ -28,7 +28,7 @@ def compared(image: Path, mask: Path, profile: str) -> tuple[float, ...]:
     """Count and median area over the true ones, distance of radii, and differences of axis ratio and Clark-Evans index."""
     rgb = decode_image(image.read_bytes(), image.name)
     reference = take_apart(rgb, image.name, profile_named(profile))
-    true = measure(decode_instances(mask.read_bytes(), mask.name))
+    true = measure_shapes(decode_instances(mask.read_bytes(), mask.name))
     nuclei = reference.nuclei
     centres = true.centroids_yx[:, ::-1].astype(np.float32)
     return (

@@ -18,7 +18,7 @@ _MIN_VERTICES, _MAX_VERTICES = 10, 17
 #: Orders of the Fourier series: 1 is a shift and 2 an ellipse; above 8 there is nothing but the pixel grid.
 ORDERS = np.arange(3, 9)
 _COSINES, _SINES = np.cos(np.outer(ORDERS, _ANGLES)), np.sin(np.outer(ORDERS, _ANGLES))
-_LEAST_RADIUS, _MOST_RADIUS = 0.5, 1.5
+_MIN_RADIUS, _MAX_RADIUS = 0.5, 1.5
 
 
 def polygon_radii(
@@ -31,7 +31,7 @@ def polygon_radii(
     vertices = int(rng.integers(_MIN_VERTICES, _MAX_VERTICES + 1))
     steps = 1.0 + irregularity * rng.uniform(-0.9, 0.9, vertices)
     angles = np.concatenate([[0.0], np.cumsum(steps)[:-1]]) * (2.0 * np.pi / steps.sum())
-    radii = np.clip(rng.normal(1.0, spikiness, vertices), _LEAST_RADIUS, _MOST_RADIUS)
+    radii = np.clip(rng.normal(1.0, spikiness, vertices), _MIN_RADIUS, _MAX_RADIUS)
     return angles, radii
 
 
@@ -58,7 +58,7 @@ def fourier_outline(
     """As `outline`, of an ellipse with a relative radius of random phases and the mean power `power_K` (see `radial_power`)."""
     cosines, sines = rng.normal(0.0, 1.0, (2, len(ORDERS))) * np.sqrt(power_K)
     radii = 1.0 + cosines @ _COSINES + sines @ _SINES
-    return _stretched(np.clip(radii, _LEAST_RADIUS, _MOST_RADIUS), area, axis_ratio, angle)
+    return _stretched(np.clip(radii, _MIN_RADIUS, _MAX_RADIUS), area, axis_ratio, angle)
 
 
 def radial_power(contour_P2: NDArray[np.floating], axis_ratio: float, angle: float) -> NDArray[np.float64]:

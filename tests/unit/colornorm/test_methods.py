@@ -14,7 +14,7 @@ from nucleate.colornorm.methods.registry import METHODS, ONE_STAIN, Fitted, meas
 from nucleate.colornorm.methods.tissue_weights import darkest_channel, examine
 from nucleate.errors import InvalidImage, InvalidInput
 from nucleate.pathology.stains.optical_density import HED
-from nucleate.pathology.stains.stain_vectors import Stains, change_of, ordered
+from nucleate.pathology.stains.stain_vectors import Stains, haematoxylin_first, stain_transfer_matrix
 
 ALL = sorted(METHODS)
 STAINED = [name for name in ALL if name != "reinhard"]
@@ -121,23 +121,23 @@ def test_the_stains_are_found_in_order_with_positive_signs(module, seed, strengt
 @given(st.lists(st.floats(-1, 1), min_size=6, max_size=6).filter(lambda v: min(np.abs(v)) > 0.05))
 def test_neither_order_nor_sign_of_two_vectors_matters(values):
     first, second = np.reshape(values, (2, 3))
-    for other in (ordered(second, first), ordered(-first, second), ordered(second, -first)):
+    for other in (haematoxylin_first(second, first), haematoxylin_first(-first, second), haematoxylin_first(second, -first)):
         if min(abs(first.sum()), abs(second.sum())) > 1e-9 and abs(abs(first[0]) - abs(second[0])) > 1e-3:
-            assert np.allclose(other, ordered(first, second))
+            assert np.allclose(other, haematoxylin_first(first, second))
 
 
 def test_the_change_of_stains_is_the_one_of_concentrations():
-    own, other = Stains(HED[:2], np.array([1.0, 2.0])), Stains(ordered(HED[1], HED[2]), np.array([2.0, 1.0]))
+    own, other = Stains(HED[:2], np.array([1.0, 2.0])), Stains(haematoxylin_first(HED[1], HED[2]), np.array([2.0, 1.0]))
     amounts = np.random.default_rng(0).random((20, 2))
-    expected = (amounts * (other.highest / own.highest)) @ other.vectors
-    assert np.allclose(amounts @ own.vectors @ change_of(own, other).T, expected)
+    expected = (amounts * (other.max_concentrations / own.max_concentrations)) @ other.vectors
+    assert np.allclose(amounts @ own.vectors @ stain_transfer_matrix(own, other).T, expected)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 0.3))
 def test_sparse_codes_are_the_best_non_negative_ones(seed, sparsity):
     rng = np.random.default_rng(seed)
-    vectors = ordered(rng.random(3) + 0.05, rng.random(3) + 0.05)
+    vectors = haematoxylin_first(rng.random(3) + 0.05, rng.random(3) + 0.05)
     density = rng.random((6, 3))
 
     def cost(codes):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleate.refiner.networks import build_pair
-from nucleate.refiner.training.importance_weights import LEAST, MOST, Calibration, calibrate, image_logit, weigh
+from nucleate.refiner.training.importance_weights import MAX_WEIGHT, MIN_WEIGHT, Calibration, calibrate, image_logit, weigh
 
 
 @pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (3.0, -1.0), (0.2, 0.4)])
@@ -31,7 +31,7 @@ def test_calibration_finds_the_true_probability(slope, offset):
 def test_weights_have_mean_one_or_are_off(logits, slope, offset):
     weights = weigh(np.array(logits), Calibration(slope, offset, 0.8))
     assert weights.values.mean() == pytest.approx(1)
-    assert weights.values.max() <= MOST / LEAST * weights.values.min() * (1 + 1e-9)
+    assert weights.values.max() <= MAX_WEIGHT / MIN_WEIGHT * weights.values.min() * (1 + 1e-9)
     assert bool(weights.off) == (weights.effective == 0)
     order = np.argsort(logits)
     assert (np.diff(weights.values[order]) <= 1e-12).all()  # the more synthetic, the less

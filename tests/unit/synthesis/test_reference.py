@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
 from nucleate.pathology.segmentation.classical import segment
-from nucleate.pathology.stains.optical_density import HED, od_to_rgb, rgb_to_od, separate
+from nucleate.pathology.stains.optical_density import HED, od_to_rgb, rgb_to_od, separate_stains
 from nucleate.synthesis.analysis import nuclei_detection
 from nucleate.synthesis.analysis.background import inpaint
 from nucleate.synthesis.analysis.inpainting import detail_fill, push_pull
@@ -121,7 +121,7 @@ def test_detail_fill_keeps_the_contrast_of_texture() -> None:
 
 
 def test_material_is_the_image_inside_and_nuclear_outside(tissue: Image) -> None:
-    instances, od, eosin = segment(tissue), rgb_to_od(tissue), separate(tissue)[1]
+    instances, od, eosin = segment(tissue), rgb_to_od(tissue), separate_stains(tissue)[1]
     sub = sub_segmentation(instances, np.ones(instances.max() + 1, dtype=bool), 2)
     material = nuclear_material(od, eosin, sub, "nuclei")
     assert np.allclose(material[sub], od[sub])

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucleate.pathology.stains import macenko_stains
-from nucleate.pathology.stains.optical_density import od_to_rgb, tissue_mask
+from nucleate.pathology.stains.optical_density import od_to_rgb
 from nucleate.pathology.stains.stain_vectors import Stains
+from nucleate.pathology.stains.tissue import tissue_mask
 from nucleate.synthesis.generation.stain_variation import Dye, restain
 from nucleate.synthesis.phantom.tissue import draw_tissue
 

@@ -16,14 +16,14 @@ from torch import Tensor
 from nucleate.colornorm.methods.tissue_weights import Examined, darkest_channel
 
 _RAMP = 0.15  # density from which on a shift counts whole
-_LEAST = 1 / 255
+_MIN_LEVEL = 1 / 255
 
 
 def changed(rgb_B3hw: Tensor, weight_B1hw: Tensor, changes_BKij: Tensor, mode: str) -> Tensor:
     """Thumbnails under changes, B3hw, not clipped above."""
     if mode != "density":
         return rgb_B3hw + weight_B1hw * F.interpolate(changes_BKij, rgb_B3hw.shape[2:], mode="bilinear", align_corners=False)
-    density = -torch.log(rgb_B3hw.clamp_min(_LEAST))
+    density = -torch.log(rgb_B3hw.clamp_min(_MIN_LEVEL))
     scale, shift = changes_BKij[:, :3], changes_BKij[:, 3:]
     return torch.exp(-F.relu(torch.exp(scale) * density + shift * (density / _RAMP).clamp_max(1.0)))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from nucleate.colornorm.methods.tissue_weights import Examined, darkest_channel
 
 _PER_PIXEL = 2  # samples along each side of a thumbnail's pixel are enough
-SMALLEST_PATCH = 0.4  # of the shorter side of the target
+MIN_PATCH = 0.4  # of the shorter side of the target
 
 
 def thumbnail(rgb_HW3: NDArray[np.uint8], slide: Examined, side: int) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ def target_patches(
     height, width = rgb_HW3.shape[:2]
     patches = []
     for _ in range(count):
-        length = max(1, int(rng.uniform(SMALLEST_PATCH, 1.0) * min(height, width)))
+        length = max(1, int(rng.uniform(MIN_PATCH, 1.0) * min(height, width)))
         top, left = int(rng.integers(height - length + 1)), int(rng.integers(width - length + 1))
         patch = np.rot90(rgb_HW3[top : top + length, left : left + length], int(rng.integers(4)))
         patches.append(thumbnail(np.ascontiguousarray(patch), slide, side))

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.colornorm.methods.density_matrix import for_strips
-from nucleate.pathology.stains.optical_density import TISSUE_OD, rgb_to_od, tissue_mask
+from nucleate.pathology.stains.optical_density import rgb_to_od
+from nucleate.pathology.stains.tissue import TISSUE_OD, tissue_mask
 
 MIN_TISSUE = 0.02  # of the pixels
 SAMPLED_SIDE = 200  # statistics are taken from every k-th pixel of larger images

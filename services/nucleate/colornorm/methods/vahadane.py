@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nucleate.colornorm.methods import macenko
 from nucleate.colornorm.methods.density_matrix import by_strips
 from nucleate.pathology.stains.optical_density import rgb_to_od
-from nucleate.pathology.stains.stain_vectors import HIGHEST, Stains, ordered
+from nucleate.pathology.stains.stain_vectors import ROBUST_MAX_PERCENTILE, Stains, haematoxylin_first
 
 SPARSITY = 0.1  # of the dictionary, as in the paper's and StainTools' settings
 CODE_SPARSITY = 0.01  # of the concentrations that are put together again
@@ -40,9 +40,9 @@ def measure(sample_K3: NDArray[np.uint8]) -> Stains | None:
         vectors = _updated(vectors, density, codes(density, vectors, SPARSITY))
         if np.abs(vectors - before).max() < _SETTLED:
             break
-    vectors = ordered(*vectors)
-    stains = Stains(vectors, np.percentile(codes(density, vectors, CODE_SPARSITY), HIGHEST, axis=0))
-    return None if stains.one else stains
+    vectors = haematoxylin_first(*vectors)
+    stains = Stains(vectors, np.percentile(codes(density, vectors, CODE_SPARSITY), ROBUST_MAX_PERCENTILE, axis=0))
+    return None if stains.single_stain else stains
 
 
 def codes(density_K3: NDArray[np.floating], vectors_23: NDArray[np.floating], sparsity: float) -> NDArray[np.floating]:
@@ -73,7 +73,7 @@ def _updated(
 def apply(rgb_HW3: NDArray[np.uint8], source: Stains, target: Stains) -> NDArray[np.uint8]:
     """The image's concentrations in the target's stains, HW3 uint8."""
     from_vectors = source.vectors.astype(np.float32)
-    to_vectors = (target.vectors * (target.highest / source.highest)[:, None]).astype(np.float32)
+    to_vectors = (target.vectors * (target.max_concentrations / source.max_concentrations)[:, None]).astype(np.float32)
 
     def change(strip_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
         density = rgb_to_od(strip_HW3).reshape(-1, 3)

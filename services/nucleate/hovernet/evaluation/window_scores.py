@@ -23,7 +23,7 @@ from nucleate.hovernet.postprocessing.hv_instances import PostProcessing
 from nucleate.pathology.instances.instance_map import boundary_band
 from nucleate.pathology.metrics.detection import centroids
 
-SMALLEST_WINDOW = 32
+MIN_WINDOW = 32
 _BAND = 2
 
 
@@ -56,9 +56,9 @@ def score_windows(  # noqa: PLR0917 - the request's fields and the profile's
     Raises:
         errors.InvalidInput: size under 32 px or stride 0.
     """
-    if size < SMALLEST_WINDOW or stride < 1:
+    if size < MIN_WINDOW or stride < 1:
         raise errors.InvalidInput(
-            f"window size {size} and stride {stride}: give a size of at least {SMALLEST_WINDOW} and a stride of at least 1"
+            f"window size {size} and stride {stride}: give a size of at least {MIN_WINDOW} and a stride of at least 1"
         )
     prediction = sliding_window.predict(net, image_HW3, tiling, each_tile)
     instances = hv_instances.instances(prediction.nuclear, prediction.hv, post)

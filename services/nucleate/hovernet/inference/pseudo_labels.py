@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from nucleate.hovernet.inference.sliding_window import Prediction
 from nucleate.hovernet.postprocessing import hv_instances
 from nucleate.hovernet.postprocessing.hv_instances import PostProcessing
-from nucleate.pathology.instances import morphometry, typical_radius
-from nucleate.pathology.segmentation import classical, pseudo_label_refinement
+from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances.morphometry import implausible_labels
+from nucleate.pathology.segmentation import pseudo_label_refinement
 from nucleate.pathology.stains import standardised_input
 
 
@@ -36,7 +37,7 @@ def labels(
     instances = hv_instances.instances(prediction.nuclear, prediction.hv, post)
     unsure = np.abs(prediction.nuclear - 0.5) < trust.undecided
     dropped = (prediction.nuclear >= post.nuclear) & (instances == 0)
-    return instances, unsure | dropped | _implausible(instances, trust)[instances]
+    return instances, unsure | dropped | implausible_labels(instances, trust.solidity, trust.area)[instances]
 
 
 def outlines(
@@ -49,17 +50,7 @@ def outlines(
     """
     trust = trust or Trust()
     instances, ignore = labels(prediction, post, trust)
-    margin_HW = standardised_input.margin(standardised_input.planes(image_HW3))
-    drawn = pseudo_label_refinement.outlined(margin_HW, typical_radius.typical_radius(margin_HW), instances)
+    margin_HW = standardised_input.haematoxylin_margin(standardised_input.planes(image_HW3))
+    drawn = pseudo_label_refinement.labels_from_contours(margin_HW, typical_radius.typical_radius(margin_HW), instances)
     nuclear = (instances > 0) | (prediction.nuclear > post.nuclear - trust.undecided)
     return drawn, (drawn == 0) & (ignore | nuclear)
-
-
-def _implausible(instances_HW: NDArray[np.int32], trust: Trust) -> NDArray[np.bool_]:
-    """By label, entry 0 for background: True for what is no plausible single nucleus."""
-    if not instances_HW.any():
-        return np.zeros(1, np.bool_)
-    shapes = morphometry.measure(instances_HW)
-    relative = shapes.areas / classical.typical_area(instances_HW)
-    odd = (shapes.solidities < trust.solidity) | (relative < trust.area[0]) | (relative > trust.area[1])
-    return np.concatenate([[False], odd])

@@ -20,9 +20,9 @@ from torch import Tensor
 from nucleate import errors
 from nucleate.hovernet.networks.hovernet import Architecture, HoVerNet
 from nucleate.pathology.stains import standardised_input
-from nucleate.pathology.stains.standardised_input import Appearance
+from nucleate.pathology.stains.standardised_input import StainStandardisation
 
-SMALLEST_SIDE = 32
+MIN_SIDE = 32
 _ENCODED_TILE = 1024
 
 
@@ -80,7 +80,7 @@ def predict(
     image_HW3: NDArray[np.uint8],
     how: Tiling,
     each_tile: Callable[[], None] = lambda: None,
-    look: Appearance | None = None,
+    look: StainStandardisation | None = None,
 ) -> Prediction:
     """Averaged and blended maps of a whole RGB image; `each_tile` is called before every forward pass.
 
@@ -91,8 +91,8 @@ def predict(
         errors.InvalidModel: the network's output is not finite.
     """
     height, width = image_HW3.shape[:2]
-    if min(height, width) < SMALLEST_SIDE:
-        raise errors.InvalidImage(f"image is {width}x{height} px: give at least {SMALLEST_SIDE}x{SMALLEST_SIDE}")
+    if min(height, width) < MIN_SIDE:
+        raise errors.InvalidImage(f"image is {width}x{height} px: give at least {MIN_SIDE}x{MIN_SIDE}")
     context = 2 * net.arch.margin
     planes_HW4 = _framed((look or standardised_input.fit(image_HW3)).planes(image_HW3), net.arch.margin)
     total = np.zeros((_maps(net.arch), height, width), np.float32)

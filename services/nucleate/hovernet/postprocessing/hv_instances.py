@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from nucleate import errors
 from nucleate.hovernet.postprocessing.watershed import flood
-from nucleate.pathology.segmentation.classical import typical_of
+from nucleate.pathology.instances.mask_morphology import remove_small_components
+from nucleate.pathology.instances.typical_area import area_weighted_median
 
 #: Rounding of averaged probabilities may leave 0..1 by this much.
 _SLACK = 1e-3
@@ -65,7 +66,7 @@ def instances(
     how = how or PostProcessing()
     _check(nuclear_HW, hv_2HW)
     probable = np.ascontiguousarray(nuclear_HW >= how.nuclear)
-    nuclear = _filled(_without_small(probable, how.smallest), how.hole)
+    nuclear = _filled(remove_small_components(probable, how.smallest), how.hole)
     if not nuclear.any():
         return np.zeros(nuclear_HW.shape, np.int32)
     inner = _edge_strength(hv_2HW.astype(np.float32, copy=False), how.sobel) * nuclear
@@ -73,7 +74,7 @@ def instances(
     pixels_P, labels_P = flood(energy, _markers(nuclear, inner, how), nuclear)
     sizes = np.bincount(labels_P)
     sizes[0] = 0
-    keep = sizes >= max(how.smallest_instance, int(how.fragment * typical_of(sizes)), 1)
+    keep = sizes >= max(how.smallest_instance, int(how.fragment * area_weighted_median(sizes)), 1)
     found = np.zeros(nuclear_HW.shape, np.int32)
     found.ravel()[pixels_P] = np.where(keep, np.cumsum(keep), 0)[labels_P]
     return found
@@ -92,14 +93,6 @@ def _check(nuclear_HW: NDArray[np.floating], hv_2HW: NDArray[np.floating]) -> No
         raise errors.InvalidInput(
             f"the probability map reaches from {extremes[0]:g} to {extremes[1]:g}: give probabilities in 0..1, not logits"
         )
-
-
-def _without_small(mask_HW: NDArray[np.bool_], smallest: int) -> NDArray[np.bool_]:
-    """`mask_HW` without 4-connected components of fewer than `smallest` pixels."""
-    labels = cv2.connectedComponents(mask_HW.view(np.uint8), connectivity=4)[1]
-    small = np.bincount(labels[mask_HW]) < smallest
-    small[:1] = False
-    return np.asarray(mask_HW & ~small[labels]) if small.any() else mask_HW
 
 
 def _filled(mask_HW: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
@@ -148,5 +141,5 @@ def _markers(nuclear_HW: NDArray[np.bool_], inner_HW: NDArray[np.float32], how: 
     if how.opening:
         disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (how.opening,) * 2)
         core = cv2.morphologyEx(core.view(np.uint8), cv2.MORPH_OPEN, disk).view(np.bool_)
-    core = _without_small(core, how.smallest_marker)
+    core = remove_small_components(core, how.smallest_marker)
     return np.asarray(cv2.connectedComponents(core.view(np.uint8), connectivity=4)[1], np.int32)

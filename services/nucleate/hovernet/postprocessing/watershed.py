@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
-_LEAST_WIDTH = 512
+_MIN_WIDTH = 512
 
 
 def flood(
@@ -81,7 +81,7 @@ def _packed(
     heights_R: NDArray[np.intp], widths_R: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], tuple[int, int]]:
     """Top and left of R boxes on shelves, highest first, a pixel apart, and the sheet's shape."""
-    side = max(_LEAST_WIDTH, int(widths_R.max()), int(np.sqrt(((heights_R + 1) * (widths_R + 1)).sum())))
+    side = max(_MIN_WIDTH, int(widths_R.max()), int(np.sqrt(((heights_R + 1) * (widths_R + 1)).sum())))
     top_R, left_R = np.zeros_like(heights_R), np.zeros_like(widths_R)
     top = left = shelf = 0
     for region in np.argsort(-heights_R, kind="stable").tolist():

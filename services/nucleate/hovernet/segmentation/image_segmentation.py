@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
 from nucleate.hovernet.inference import pseudo_labels, sliding_window
-from nucleate.hovernet.inference.sliding_window import SMALLEST_SIDE, Network
+from nucleate.hovernet.inference.sliding_window import MIN_SIDE, Network
 from nucleate.hovernet.postprocessing import hv_instances
 from nucleate.hovernet.profiles import Profile
 from nucleate.pathology.images import raster_files
-from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances import magnification
 from nucleate.pathology.instances.instance_map import relabel
-from nucleate.pathology.instances.nucleus_records import Nucleus, nuclei
+from nucleate.pathology.instances.nucleus_records import NucleusRecord, nucleus_records
 from nucleate.pathology.segmentation import classical, pseudo_label_refinement
 
 _SAME = 0.05  # relative difference of resolution that is left alone
@@ -59,10 +59,10 @@ class Segmented:
         """Nuclei found; labels are contiguous."""
         return int(self.instances.max())
 
-    def nuclei(self) -> list[Nucleus]:
+    def nuclei(self) -> list[NucleusRecord]:
         """The instance dictionary; the baseline is sure of all its nuclei."""
         nuclear = (self.instances > 0).astype(np.float32) if self.nuclear is None else self.nuclear
-        return nuclei(self.instances, nuclear, self.types)
+        return nucleus_records(self.instances, nuclear, self.types)
 
     def sized(self, height: int, width: int) -> Segmented:
         """The same for an image of another resolution; nuclei that no pixel is left of are dropped."""
@@ -90,7 +90,7 @@ def segment(
         InvalidInput: `microns`, the side of a pixel in um, is no such.
         TooLarge: it would be over 100 megapixels at 40x.
     """
-    factor = typical_radius.factor(microns, name)
+    factor = magnification.scale_to_40x(microns, name)
     if abs(factor - 1) > _SAME:
         height, width = (round(side * factor) for side in image_HW3.shape[:2])
         raster_files.check_size(width, height, f"{name} at 40x", InvalidImage)
@@ -98,8 +98,8 @@ def segment(
         at_40x = np.asarray(cv2.resize(image_HW3, (width, height), interpolation=sampling), np.uint8)
         return segment(segmenter, at_40x, name, ignore=ignore).sized(*image_HW3.shape[:2])
     height, width = image_HW3.shape[:2]
-    if min(height, width) < SMALLEST_SIDE:
-        raise InvalidImage(f"{name} is {width} x {height} px: give at least {SMALLEST_SIDE} x {SMALLEST_SIDE}")
+    if min(height, width) < MIN_SIDE:
+        raise InvalidImage(f"{name} is {width} x {height} px: give at least {MIN_SIDE} x {MIN_SIDE}")
     if isinstance(segmenter, Classical):
         return (
             Segmented(*pseudo_label_refinement.pseudo_labels(image_HW3))

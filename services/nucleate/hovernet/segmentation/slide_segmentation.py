@@ -19,14 +19,14 @@ from nucleate.errors import InvalidImage
 from nucleate.hovernet.inference import sliding_window
 from nucleate.hovernet.postprocessing import hv_instances
 from nucleate.hovernet.segmentation.image_segmentation import Trained
-from nucleate.pathology.annotation_formats.geojson_writer import Placed, placed
-from nucleate.pathology.annotation_formats.polygons import Outline, Outlines, rasterise
+from nucleate.pathology.annotation_formats.geojson_writer import NucleusPolygon, nucleus_polygons
+from nucleate.pathology.annotation_formats.polygons import Polygon, Polygons, rasterise
 from nucleate.pathology.images.whole_slide import Slide, Window, tissue_windows
-from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances import magnification, typical_radius
 from nucleate.pathology.instances.instance_map import Box
-from nucleate.pathology.instances.nucleus_records import nuclei
+from nucleate.pathology.instances.nucleus_records import nucleus_records
 from nucleate.pathology.stains import standardised_input
-from nucleate.pathology.stains.standardised_input import Appearance
+from nucleate.pathology.stains.standardised_input import StainStandardisation
 
 _SAMPLE, _SAMPLES = 512, 16  # side in px of the network's resolution, and number
 _TAKEN = 0.5  # of a nucleus's pixels: more make it the same nucleus
@@ -70,7 +70,7 @@ class SlideSegmenter:
         self._segmenter = segmenter
         self._cut = cut or Cut()
         self.microns = microns
-        self._scale = microns / typical_radius.MICRONS
+        self._scale = microns / magnification.MICRONS_PER_PIXEL_40X
         self.windows = tissue_windows(slide, self._side)
         self._order = {(window.row, window.column): number for number, window in enumerate(self.windows)}
         self._appearance, self.typical_radius = self._look()
@@ -83,7 +83,7 @@ class SlideSegmenter:
 
     def segment(
         self, window: Window, earlier: Sequence[NDArray[np.float64]], each_tile: Callable[[], None] = lambda: None
-    ) -> list[Placed]:
+    ) -> list[NucleusPolygon]:
         """The window's own nuclei, px of the slide.
 
         Args:
@@ -93,7 +93,7 @@ class SlideSegmenter:
         """
         framed = self._framed(window)
         rgb = self._slide.region(framed.x, framed.y, framed.width, framed.height, self._scale)
-        if min(rgb.shape[:2]) < sliding_window.SMALLEST_SIDE:
+        if min(rgb.shape[:2]) < sliding_window.MIN_SIDE:
             raise InvalidImage(
                 f"{self._slide.name} is {self._slide.width} x {self._slide.height} px: too small at this resolution"
             )
@@ -105,13 +105,13 @@ class SlideSegmenter:
         share, touching = _shares(instances, taken), np.unique(instances[place.box_of(window)])
         own = [
             nucleus
-            for nucleus in nuclei(instances, seen.nuclear, seen.types)
+            for nucleus in nucleus_records(instances, seen.nuclear, seen.types)
             if share[nucleus.label] <= _TAKEN
             and nucleus.label in touching
             and not self._later(place.in_slide(np.array(nucleus.centroid) + 0.5), window)
         ]
         instances[taken] = 0
-        return [replace(each, ring=place.in_slide(each.ring)) for each in placed(instances, own)]
+        return [replace(each, ring=place.in_slide(each.ring)) for each in nucleus_polygons(instances, own)]
 
     def _later(self, point: NDArray[np.float64], window: Window) -> bool:
         """Whether a point of the slide lies in a window that comes after `window`."""
@@ -130,13 +130,13 @@ class SlideSegmenter:
         right, bottom = window.x + window.width + frame, window.y + window.height + frame
         return replace(window, x=x, y=y, width=min(self._slide.width, right) - x, height=min(self._slide.height, bottom) - y)
 
-    def _look(self) -> tuple[Appearance, float]:
+    def _look(self) -> tuple[StainStandardisation, float]:
         """The slide's standardisation, and the typical radius of its nuclei in px of the network's resolution."""
         spread = np.unique(np.linspace(0, len(self.windows) - 1, _SAMPLES).round().astype(int))
         per_window = -(-_SAMPLES // len(spread))
         samples = [part for number in spread for part in self._samples(self.windows[number], per_window)]
         fitted = standardised_input.fit(np.vstack(samples))
-        radii = [typical_radius.typical_radius(standardised_input.margin(fitted.planes(part))) for part in samples]
+        radii = [typical_radius.typical_radius(standardised_input.haematoxylin_margin(fitted.planes(part))) for part in samples]
         return fitted, float(np.median(radii))
 
     def _samples(self, window: Window, count: int) -> Iterator[NDArray[np.uint8]]:
@@ -160,7 +160,7 @@ def _drawn(rings: Sequence[NDArray[np.float64]], shape: tuple[int, ...]) -> NDAr
     """Pixels of an image that lie in any of the rings; those wholly outside do not matter."""
     height, width = shape
     inside = [ring for ring in rings if (ring.max(0) > 0).all() and (ring.min(0) < (width, height)).all()]
-    drawn = Outlines(tuple(Outline((ring,)) for ring in inside))
+    drawn = Polygons(tuple(Polygon((ring,)) for ring in inside))
     return rasterise(drawn, (height, width), "the windows before").instances > 0
 
 

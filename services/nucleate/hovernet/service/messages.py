@@ -31,7 +31,7 @@ from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 from nucleate.v1 import hovernet_pb2 as pb
 
-_MOST_INLINE = 1 << 20
+_MAX_INLINE = 1 << 20
 
 
 def trained(
@@ -130,11 +130,13 @@ def segmented_message(
         id=image.id,
         instances=blobs.put(labels, media_type, dtype=dtype, shape=shape),
         nuclei=segmented.count,
-        typical_radius=typical_radius.radius_in(rgb),
-        inline_instances=labels if image.inline and len(labels) <= _MOST_INLINE else b"",
+        typical_radius=typical_radius.image_typical_radius(rgb),
+        inline_instances=labels if image.inline and len(labels) <= _MAX_INLINE else b"",
     )
     if request.outlines:
-        outlines = geojson_writer.document(geojson_writer.placed(segmented.instances, segmented.nuclei()), segmented.classes)
+        outlines = geojson_writer.feature_collection(
+            geojson_writer.nucleus_polygons(segmented.instances, segmented.nuclei()), segmented.classes
+        )
         message.outlines.CopyFrom(blobs.put(outlines, "application/geo+json"))
     if request.overlays:
         overlay = encode_png(contours_over(rgb, segmented.instances))
@@ -171,7 +173,7 @@ def evaluation_message(images: Sequence[ImageScores], blobs: Blobs) -> pb.Evalua
             nuclei_true=image.true,
             both_empty=image.scores.both_empty,
             notes=image.notes,
-            verdicts=pb.Verdicts(**image.verdicts.counts()),
+            verdicts=pb.Verdicts(**image.outcomes.counts()),
             overlay=None if image.picture is None else blobs.put(encode_png(image.picture), "image/png", sealed=True),
         )
     return result

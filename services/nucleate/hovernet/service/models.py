@@ -19,7 +19,7 @@ from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 from nucleate.v1 import hovernet_pb2 as pb
 
-_MOST_KEPT = 2
+_CACHE_SIZE = 2
 
 
 class Segmenters:
@@ -49,7 +49,7 @@ class Segmenters:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = self._read(model)
-                while len(self._kept) > _MOST_KEPT:
+                while len(self._kept) > _CACHE_SIZE:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             found = self._kept[key]

@@ -18,7 +18,7 @@ from nucleate.hovernet.segmentation.slide_segmentation import SlideSegmenter
 from nucleate.pathology.annotation_formats import geojson_writer
 from nucleate.pathology.images.codec import encode_png
 from nucleate.pathology.images.whole_slide import Slide, Window
-from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances import magnification
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job
 from nucleate.v1 import common_pb2
@@ -43,7 +43,7 @@ def opened(request: pb.SegmentSlideRequest, blobs: Blobs) -> Iterator[tuple[Slid
             microns = request.microns_per_pixel or slide.microns
             if microns is None:
                 raise InvalidImage(f"{name} does not tell the size of its pixels: give microns per pixel (40x: 0.25, 20x: 0.5)")
-            typical_radius.factor(microns, name)
+            magnification.scale_to_40x(microns, name)
             yield slide, microns
 
 
@@ -57,14 +57,14 @@ def segment(slide: Slide, segmenter: SlideSegmenter, classes: Sequence[str], blo
         _tell(job, number, total, result.nuclei)
         earlier = [ring for near in segmenter.neighbours(window) for ring in _rings(result.tiles[near], blobs)]
         found = segmenter.segment(window, earlier, functools.partial(_tell, job, number, total, result.nuclei))
-        tile = _message(window, len(found), geojson_writer.document(found, classes), blobs)
+        tile = _message(window, len(found), geojson_writer.feature_collection(found, classes), blobs)
         result.tiles.append(tile)
         result.nuclei += len(found)
         job.checkpoint(result.SerializeToString())
         job.part(tile)
     _tell(job, total, total, result.nuclei)
     result.microns_per_pixel = segmenter.microns
-    result.warning = typical_radius.magnification_warning([segmenter.typical_radius])
+    result.warning = magnification.magnification_warning([segmenter.typical_radius])
     result.overview.CopyFrom(_overview(slide, result.tiles, blobs))
     return result
 

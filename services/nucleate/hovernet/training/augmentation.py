@@ -1,8 +1,9 @@
 """Augmentation of a training window: scale, the eight symmetries of the square, stain, blur and noise.
 
 The HV maps are exactly equivariant under the square's symmetries (swap and sign), and invariant under isotropic scale, so that
-targets are made once per image and only moved here. Stain jitter works on optical density in the basis of haematoxylin, eosin
-and residual (Tellez et al. 2019, Medical Image Analysis 58, 101544): one 3x3 matrix and one offset per window.
+targets are made once per image and only moved here. The stain augmentation (Tellez et al. 2019, Medical Image Analysis 58,
+101544) is that of `stain_jitter` on densities that stay densities until blur and noise are in, with uniform strengths and
+offsets that do not fade.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.stains.optical_density import FROM_OD, HED
+from nucleate.pathology.stains.optical_density import HED, stain_scaling_matrix
 
+# Logarithms in single precision, whose last bits differ from `optical_density`'s: trained models rest on them.
 _DENSITY = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1.0) / 255.0).astype(np.float32)
 
 
@@ -68,7 +70,7 @@ def colour(image_HW4: NDArray[np.uint8], rng: np.random.Generator, how: Augmenta
     if rng.random() < how.colour_share:
         strength = rng.uniform(1.0 - how.stain, 1.0 + how.stain, 3)
         offset = rng.uniform(-how.offset, how.offset, 3) @ HED
-        matrix = np.column_stack([((FROM_OD * strength) @ HED).T, offset])
+        matrix = np.column_stack([stain_scaling_matrix(strength).T, offset])
         density = np.asarray(cv2.transform(density, matrix.astype(np.float32)), np.float32)
     if rng.random() < how.blur_share:
         density = np.asarray(cv2.GaussianBlur(density, (0, 0), rng.uniform(0.3, how.blur)), np.float32)

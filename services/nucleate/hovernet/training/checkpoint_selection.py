@@ -57,7 +57,7 @@ def agreement(net: HoVerNet, images: Sequence[NDArray[np.uint8]]) -> float:
 
 def _window_agreement(net: HoVerNet, window_HW3: NDArray[np.uint8]) -> float:
     first = sliding_window.predict(net, window_HW3, _PLAIN)
-    second = sliding_window.predict(net, stain_jitter.restain(window_HW3, _STRENGTH, _OFFSET), _TURNED)
+    second = sliding_window.predict(net, stain_jitter.perturb_stains(window_HW3, _STRENGTH, _OFFSET), _TURNED)
     score = dice_aji_pq.score(*(hv_instances.instances(look.nuclear, look.hv) for look in (first, second)))
     return 0.0 if score.both_empty else score.pq
 

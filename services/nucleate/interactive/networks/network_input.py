@@ -22,7 +22,7 @@ def network_input(image_HW3: NDArray[np.uint8], radius: float = 0) -> NDArray[np
     `radius`: the typical radius in px, where it is known; measured otherwise.
     """
     planes_HW4 = standardised_input.planes(image_HW3)
-    level = level_of(radius or typical_radius(standardised_input.margin(planes_HW4)))
+    level = level_of(radius or typical_radius(standardised_input.haematoxylin_margin(planes_HW4)))
     return np.dstack([planes_HW4, np.full(planes_HW4.shape[:2], level, np.uint8)])
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.errors import SizeMismatch
-from nucleate.pathology.instances.instance_map import boxes
-from nucleate.pathology.stains.optical_density import separate
+from nucleate.pathology.instances.instance_map import bounding_boxes
+from nucleate.pathology.stains.haematoxylin import smoothed_haematoxylin
 from nucleate.refiner.mask_gate.contour_profiles import OFFSETS_L, POINTS, SECTORS, STEP, Normals, normals, sample
 
 MAX_MEDIAN_SHIFT = 1.0  # pixels
@@ -57,11 +57,11 @@ def judge_refinement(before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8]
     """
     if not before_HW3.shape[:2] == after_HW3.shape[:2] == instances_HW.shape:
         raise SizeMismatch(f"gate: sizes differ: {before_HW3.shape[:2]}, {after_HW3.shape[:2]}, {instances_HW.shape}")
-    found = [(box, label) for label, box in enumerate(boxes(instances_HW), start=1) if box is not None]
+    found = [(box, label) for label, box in enumerate(bounding_boxes(instances_HW), start=1) if box is not None]
     if not found:
         return Verdict(True, "", 0.0, 0.0, 0.0, 0)
     lines = normals(instances_HW, [box for box, _ in found], [label for _, label in found])
-    before_HW, after_HW = _density(before_HW3), _density(after_HW3)
+    before_HW, after_HW = smoothed_haematoxylin(before_HW3, SMOOTHING), smoothed_haematoxylin(after_HW3, SMOOTHING)
     before_NSL, after_NSL = _sector_profiles(before_HW, lines), _sector_profiles(after_HW, lines)
     clear_NS = lines.clear.reshape(len(found), SECTORS, POINTS).all(axis=2)
     contrast_NS = _contrast(before_NSL)
@@ -119,11 +119,6 @@ def _verdict(shift_M: NDArray[np.float64], vanished_N: NDArray[np.bool_], halluc
         if failed
     ]
     return Verdict(not reasons, "; ".join(reasons), median, p95, vanished, len(vanished_N), hallucinated)
-
-
-def _density(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
-    haematoxylin_HW, _ = separate(rgb_HW3)
-    return np.asarray(cv2.GaussianBlur(haematoxylin_HW, (0, 0), SMOOTHING), np.float32)
 
 
 def _sector_profiles(plane_HW: NDArray[np.float32], lines: Normals) -> NDArray[np.float32]:

@@ -11,14 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucleate.errors import InvalidMask, SizeMismatch
-from nucleate.pathology.instances.instance_map import boxes, check
-from nucleate.pathology.stains.optical_density import separate
+from nucleate.pathology.instances.instance_map import bounding_boxes, check_instance_map
+from nucleate.pathology.stains.haematoxylin import smoothed_haematoxylin
 from nucleate.refiner.singan.pyramid import require_rgb
 from nucleate.refiner.singan.windows import Box, soft_region
 
@@ -100,11 +99,16 @@ def kept_masks(
     """
     require_rgb(before_HW3, "the composite")
     require_rgb(after_HW3, "the harmonized image")
-    old_HW = check(instances_HW).astype(np.int32)
+    old_HW = check_instance_map(instances_HW).astype(np.int32)
     if not before_HW3.shape[:2] == after_HW3.shape[:2] == old_HW.shape:
         raise SizeMismatch(f"mask check: sizes differ: {before_HW3.shape[:2]}, {after_HW3.shape[:2]}, {old_HW.shape}")
     changed_HW = (before_HW3 != after_HW3).any(axis=2)
-    scene = _Scene((_density(before_HW3), _density(after_HW3)), changed_HW, old_HW, old_HW.copy())
+    scene = _Scene(
+        (smoothed_haematoxylin(before_HW3, SMOOTHING), smoothed_haematoxylin(after_HW3, SMOOTHING)),
+        changed_HW,
+        old_HW,
+        old_HW.copy(),
+    )
     image_HW3, verdicts = after_HW3.copy(), []
     places = _places(old_HW, pasted)
     for label, around in places.items():
@@ -123,7 +127,7 @@ def kept_masks(
 
 def _places(old_HW: NDArray[np.int32], pasted: Iterable[int]) -> dict[int, Box]:
     """Boxes of the pasted nuclei with their rings, in the order of labels."""
-    found, places = boxes(old_HW), {}
+    found, places = bounding_boxes(old_HW), {}
     for label in sorted(set(pasted)):
         box = found[label - 1] if 0 < label <= len(found) else None
         if box is None:
@@ -165,11 +169,6 @@ def _doubt(before: _Stained, after: _Stained) -> str:
 
 def _rejected(label: int, reason: str) -> NucleusVerdict:
     return NucleusVerdict(label, 0.0, Decision.REJECTED, reason)
-
-
-def _density(rgb_HW3: NDArray[np.uint8]) -> Plane:
-    haematoxylin_HW, _ = separate(rgb_HW3)
-    return np.asarray(cv2.GaussianBlur(haematoxylin_HW, (0, 0), SMOOTHING), np.float32)
 
 
 @dataclass(frozen=True)

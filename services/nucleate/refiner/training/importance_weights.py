@@ -23,9 +23,9 @@ from nucleate.refiner.pixels import to_signed
 
 Float = NDArray[np.float64]
 
-LEAST, MOST = 0.2, 2.0  # of a weight, before all are brought to mean 1
-MOST_ACCURATE = 0.95
-LEAST_EFFECTIVE = 0.3  # effective sample size over the number of images
+MIN_WEIGHT, MAX_WEIGHT = 0.2, 2.0  # of a weight, before all are brought to mean 1
+MAX_ACCURACY = 0.95
+MIN_EFFECTIVE_SHARE = 0.3  # effective sample size over the number of images
 _RIDGE = 1e-4  # keeps separable crops finite
 _PREFIX = "calibration_"
 
@@ -84,14 +84,14 @@ def weigh(logits_N: Float, calibration: Calibration | None) -> Weights:
     alike = np.ones(len(logits_N))
     if calibration is None:
         return Weights(alike, 0.0, "the model is not calibrated: train it again")
-    if calibration.accuracy > MOST_ACCURATE:
-        told = f"the discriminator tells {calibration.accuracy:.0%} of held-out crops apart (over {MOST_ACCURATE:.0%})"
+    if calibration.accuracy > MAX_ACCURACY:
+        told = f"the discriminator tells {calibration.accuracy:.0%} of held-out crops apart (over {MAX_ACCURACY:.0%})"
         return Weights(alike, 0.0, f"{told}: no synthetic image is near enough to real ones to weigh them")
     ratio = np.exp(-np.clip(calibration.slope * logits_N + calibration.offset, -30, 30))
-    bounded = np.clip(ratio, LEAST, MOST)
+    bounded = np.clip(ratio, MIN_WEIGHT, MAX_WEIGHT)
     values = bounded / bounded.mean()
     effective = float(values.sum() ** 2 / np.square(values).sum())
-    if effective < LEAST_EFFECTIVE * len(values):
+    if effective < MIN_EFFECTIVE_SHARE * len(values):
         return Weights(alike, 0.0, f"{effective:.1f} of {len(values)} images would carry the weight: too few to learn from")
     return Weights(values, effective, "")
 

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleate.pathology.instances.mask_morphology import dilate, remove_small_components
 from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od
 from nucleate.synthesis.analysis.inpainting import detail_fill
-from nucleate.synthesis.analysis.otsu_regions import Haematoxylin, dilate, haematoxylin
+from nucleate.synthesis.analysis.otsu_regions import Haematoxylin, haematoxylin
 from nucleate.synthesis.profiles import Fill
 
 _TELEA_RADIUS = 3
@@ -61,9 +62,4 @@ def inpaint(rgb: NDArray[np.uint8], missing: NDArray[np.bool_], fill: Fill, rng:
 
 def _residue(rgb: NDArray[np.uint8], stain: Haematoxylin) -> NDArray[np.bool_]:
     """Connected regions of nuclear size and density that the image still shows."""
-    nuclear = (haematoxylin(rgb).density > stain.otsu).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(nuclear, connectivity=8)
-    big = stats[:count, cv2.CC_STAT_AREA] >= _MIN_RESIDUE
-    big[0] = False
-    residue: NDArray[np.bool_] = big[labels]
-    return residue
+    return remove_small_components(haematoxylin(rgb).density > stain.otsu, _MIN_RESIDUE, connectivity=8)

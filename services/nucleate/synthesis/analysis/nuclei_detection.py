@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nucleate.pathology.instances.instance_map import relabel
 from nucleate.pathology.instances.typical_radius import typical_radius
 from nucleate.pathology.segmentation.classical import segment
-from nucleate.pathology.segmentation.pseudo_label_refinement import redraw
+from nucleate.pathology.segmentation.pseudo_label_refinement import refine_labels
 from nucleate.pathology.stains import standardised_input
 from nucleate.synthesis.analysis.nuclei_measurement import Nuclei, measure_nuclei
 from nucleate.synthesis.analysis.otsu_regions import sub_segmentation
@@ -63,8 +63,8 @@ def find_nuclei(rgb: NDArray[np.uint8], density_HW: NDArray[np.float32], models:
 
 def _unknown_outlines(rgb: NDArray[np.uint8], thresholded: NDArray[np.int32], known_HW: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Trusted closed outlines off the known nuclei, HW int32, 1..N."""
-    margin_HW = standardised_input.margin(standardised_input.planes(rgb))
-    outlined, trusted = redraw(margin_HW, typical_radius(margin_HW), thresholded)
+    margin_HW = standardised_input.haematoxylin_margin(standardised_input.planes(rgb))
+    outlined, trusted = refine_labels(margin_HW, typical_radius(margin_HW), thresholded)
     area = np.bincount(outlined.ravel())
     share = np.bincount(outlined[known_HW], minlength=area.size) / np.maximum(area, 1)
     unknown = [label for label in trusted if share[label] < _KNOWN]

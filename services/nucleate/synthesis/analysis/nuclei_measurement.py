@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.instance_map import boxes
-from nucleate.pathology.instances.morphometry import Shapes, measure
+from nucleate.pathology.instances.instance_map import bounding_boxes
+from nucleate.pathology.instances.morphometry import ShapeDescriptors, measure_shapes
+from nucleate.pathology.instances.typical_area import area_weighted_median
 from nucleate.synthesis.nuclear_contours import radial_power
 
 _RING = 4.0
@@ -53,7 +54,7 @@ def measure_nuclei(instances: NDArray[np.int32], density_HW: NDArray[np.float32]
 
     `density_HW`: haematoxylin, float32 OD.
     """
-    shapes = measure(instances)
+    shapes = measure_shapes(instances)
     contrast = _contrast(instances, density_HW, shapes.areas.size)
     nuclei = Nuclei(
         shapes.centroids_yx[:, ::-1].astype(np.float32),
@@ -82,7 +83,7 @@ def outline_power(instances: NDArray[np.int32], nuclei: Nuclei, labels: NDArray[
 
     `labels` are those of `nuclei` in the map.
     """
-    places = boxes(instances)
+    places = bounding_boxes(instances)
     powers = []
     for centre, ratio, angle, label in zip(nuclei.centres, nuclei.axis_ratios, nuclei.angles, labels, strict=True):
         box = places[label - 1]
@@ -108,15 +109,14 @@ def nearest_label(instances: NDArray[np.int32], distance: float) -> NDArray[np.i
     return np.where(away <= distance, label_of_index[index], 0).astype(np.int32)
 
 
-def _well_formed(shapes: Shapes, contrast: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _well_formed(shapes: ShapeDescriptors, contrast: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whole, convex, of ordinary size, and clearly darker than its surroundings: neither fragments nor clumps nor stroma.
 
     Small ones must be dark: a lymphocyte is, a fragment of the rim of a pale nucleus is not.
     """
     if shapes.areas.size == 0:
         return np.zeros(0, dtype=np.bool_)
-    ascending = np.sort(shapes.areas)
-    size = shapes.areas / ascending[np.searchsorted(np.cumsum(ascending), 0.5 * ascending.sum())]
+    size = shapes.areas / area_weighted_median(shapes.areas)
     strength = contrast / max(float(np.median(contrast)), 1e-6)
     dark = strength > np.where(size < _SMALL, _MIN_CONTRAST_SMALL, _MIN_CONTRAST)
     chosen: NDArray[np.bool_] = (

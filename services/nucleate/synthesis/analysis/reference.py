@@ -13,8 +13,9 @@ from scipy.spatial import cKDTree
 from nucleate.errors import InvalidImage
 from nucleate.pathology.contours.edge_width import edge_width
 from nucleate.pathology.stains import macenko_stains
-from nucleate.pathology.stains.optical_density import od_to_rgb, require_tissue, rgb_to_od, separate, tissue_mask
+from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od, separate_stains
 from nucleate.pathology.stains.stain_vectors import Stains
+from nucleate.pathology.stains.tissue import require_tissue, tissue_mask
 from nucleate.synthesis.analysis.background import remove_nuclei
 from nucleate.synthesis.analysis.nuclear_texture import nuclear_material
 from nucleate.synthesis.analysis.nuclei_detection import find_nuclei
@@ -83,7 +84,7 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
     removed = super_segmentation(stain, found.instances)
     background = remove_nuclei(rgb, removed, stain, profile.fill, np.random.default_rng(int(sha256[:16], 16)))
     tissue = tissue_mask(rgb)
-    _, eosin = separate(rgb)
+    _, eosin = separate_stains(rgb)
     material = nuclear_material(rgb_to_od(rgb), eosin, sub, profile.material)
     return Reference(
         name=name,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.pathology.stains import macenko_stains
-from nucleate.pathology.stains.optical_density import require_tissue, tissue_mask
+from nucleate.pathology.stains.tissue import require_tissue, tissue_mask
 from nucleate.synthesis.analysis.reference import Reference, take_apart
 from nucleate.synthesis.generation.stain_variation import Dye
 from nucleate.synthesis.generation.synthetic_image import Synthetic, synthesize

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.instance_map import boxes
+from nucleate.pathology.instances.instance_map import bounding_boxes
 from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od
 from nucleate.synthesis.analysis.nuclei_measurement import Nuclei, nearest_label
 from nucleate.synthesis.generation.layout import Nucleus, Scatter
@@ -60,7 +60,7 @@ def lay_material(
     laid = np.zeros((*grown.shape, 3), dtype=np.uint8)
     gains = np.exp(rng.normal(0.0, gain_spread, len(drawn.nuclei)))
     flips = rng.random(len(drawn.nuclei)) < 0.5
-    for nucleus, box, gain, flip in zip(drawn.nuclei, boxes(grown), gains, flips, strict=True):
+    for nucleus, box, gain, flip in zip(drawn.nuclei, bounding_boxes(grown), gains, flips, strict=True):
         if box is None:
             continue
         patch = _warped(nucleus, box, models, material_rgb, flip=bool(flip))

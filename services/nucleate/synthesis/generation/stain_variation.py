@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od
-from nucleate.pathology.stains.stain_vectors import Stains, change_of
+from nucleate.pathology.stains.stain_vectors import Stains, stain_transfer_matrix
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def restain(
     assert partner.stains is not None
     target = _between(own, partner.stains, float(share))
     unexplained = np.eye(3) - own.vectors.T @ np.linalg.pinv(own.vectors).T
-    change_33 = change_of(own, target) + unexplained
+    change_33 = stain_transfer_matrix(own, target) + unexplained
     density = cv2.transform(rgb_to_od(rgb), change_33.astype(np.float32))
     return od_to_rgb(np.asarray(density)), {"partner": partner.name, "share": round(float(share), 4)}
 
@@ -52,5 +52,5 @@ def _between(one: Stains, other: Stains, share: float) -> Stains:
     vectors = (1 - share) * one.vectors + share * other.vectors
     return Stains(
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
-        np.exp((1 - share) * np.log(one.highest) + share * np.log(other.highest)),
+        np.exp((1 - share) * np.log(one.max_concentrations) + share * np.log(other.max_concentrations)),
     )

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.stains.optical_density import tissue_mask
+from nucleate.pathology.stains.tissue import tissue_mask
 from nucleate.synthesis.analysis.reference import Reference, mean_colour, sharpness
 from nucleate.synthesis.generation.composition import blend, lay_material, soft_mask
 from nucleate.synthesis.generation.hard_negatives import scatter_distractors

@@ -17,7 +17,7 @@ from nucleate.synthesis.realism.features import describe_crop
 from nucleate.synthesis.realism.twosample import test_two_samples
 
 CROP = 128
-_MOST_USED = 12
+_TOP_FEATURES = 12
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _compared(
     features_NF, made_N = np.array(rows, np.float32), np.array(made, np.bool_)
     found = test_two_samples(features_NF, made_N, np.array(group))
     names = list(real[0].crops[0])
-    used = np.argsort(-found.importance)[:_MOST_USED]
+    used = np.argsort(-found.importance)[:_TOP_FEATURES]
     sizes = [np.concatenate([image.sizes for image in side]) for side in (real, synthetic)]
     return {
         "auc": found.auc,
