@@ -25,7 +25,7 @@ from tests.paths import MONUSEG
 
 from nucleate.hovernet import profiles
 from nucleate.hovernet.segmentation import image_segmentation
-from nucleate.hovernet.segmentation.image_segmentation import Trained
+from nucleate.hovernet.segmentation.image_segmentation import NetworkSegmenter
 from nucleate.hovernet.training.loop import Stage, train
 from nucleate.hovernet.training.window_sampling import TrainingSample
 from nucleate.pathology.images.codec import encode_png
@@ -121,7 +121,9 @@ def trained_on(
     net = train(samples, pool, profile.arch, config, seed, Report()).net
     mean = dice_aji_pq.mean(
         [
-            dice_aji_pq.score(truth, image_segmentation.segment(Trained(net, profile), image, "image", ignore=False).instances)
+            dice_aji_pq.score(
+                truth, image_segmentation.segment(NetworkSegmenter(net, profile), image, "image", ignore=False).instances
+            )
             for image, truth in tests
         ]
     )

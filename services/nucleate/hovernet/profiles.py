@@ -11,7 +11,7 @@ from nucleate.hovernet.networks.hovernet import Architecture
 from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PostProcessing
 from nucleate.hovernet.training.loop import Stage, TrainConfig
 from nucleate.hovernet.training.losses import LossWeights
-from nucleate.hovernet.training.self_training import Renewal
+from nucleate.hovernet.training.self_training import SelfTrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ _CPU = Profile(
         crop=256,
         rate=3e-3,
         losses=_NOISY_LABELS,
-        renewal=Renewal(post=CLEAN, outlines=True),
+        self_training=SelfTrainingConfig(post=CLEAN, contours=True),
     ),
     tiling=Tiling(tile=1024, overlap=96, views=(0, 6)),
     post=CLEAN,
@@ -72,7 +72,7 @@ _FULL = Profile(
         rate=3e-4,
         average=0.999,
         losses=_NOISY_LABELS,
-        renewal=Renewal(post=CLEAN, outlines=True),
+        self_training=SelfTrainingConfig(post=CLEAN, contours=True),
         checkpoint_every=500,
     ),
     tiling=Tiling(tile=1024, overlap=128, views=(0, 1, 2, 3, 4, 5, 6, 7)),

@@ -15,7 +15,7 @@ from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
 from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PUBLISHED, PostProcessing, instances
-from nucleate.hovernet.postprocessing.watershed import flood
+from nucleate.hovernet.postprocessing.watershed import marker_watershed
 from nucleate.hovernet.training.targets import hv_maps
 from nucleate.pathology.instances.nucleus_records import nucleus_records
 from nucleate.pathology.metrics import dice_aji_pq
@@ -51,7 +51,7 @@ def test_flooding_on_a_sheet_equals_flooding_the_image(data):
     # No two pixels alike: markers on one plateau are flooded in an order that depends on the whole image's heap.
     order = data.draw(st.permutations(range(mask.size)))
     energy = np.array(order, np.float32).reshape(shape)
-    pixels, labels = flood(energy, markers, mask)
+    pixels, labels = marker_watershed(energy, markers, mask)
     found = np.zeros(shape, np.int32)
     found.ravel()[pixels] = labels
     assert (found == watershed(energy, markers, mask=mask)).all()

@@ -3,9 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from tests.unit.interactive.nuclei import draw_nuclei
 
-from nucleate.interactive.networks.network_input import level_of, network_input, radius_of, rescaled
 from nucleate.pathology.contours import minimal_cost_contour
 from nucleate.pathology.contours.minimal_cost_contour import (
     ANGLES,
@@ -15,11 +13,6 @@ from nucleate.pathology.contours.minimal_cost_contour import (
     minimal_closed_path,
     minimal_cost_contours,
 )
-from nucleate.pathology.instances.magnification import magnification_warning
-from nucleate.pathology.instances.typical_radius import image_typical_radius, typical_radius
-from nucleate.pathology.segmentation import classical
-from nucleate.pathology.segmentation.pseudo_label_refinement import pseudo_labels, refine_labels
-from nucleate.pathology.stains import standardised_input
 
 
 def an_ellipse(half_width: float, half_height: float, x: float = 40, y: float = 40) -> np.ndarray:
@@ -38,7 +31,7 @@ def filled(radii: np.ndarray, x: float, y: float) -> np.ndarray:
     return whole
 
 
-def test_an_outline_follows_a_blurred_noisy_edge_from_a_seed_off_the_centre():
+def test_a_contour_follows_a_blurred_noisy_edge_from_a_seed_off_the_centre():
     truth = an_ellipse(14, 9)
     rng = np.random.default_rng(0)
     margin = cv2.GaussianBlur(truth.astype(np.float32) - 0.5, (0, 0), 1.5) + rng.normal(0, 0.05, (80, 80)).astype(np.float32)
@@ -56,7 +49,7 @@ def test_an_outline_follows_a_blurred_noisy_edge_from_a_seed_off_the_centre():
     assert minimal_cost_contours(margin, np.zeros((0, 2), np.float32), 11).radii.shape == (0, ANGLES)
 
 
-def test_where_there_is_no_edge_an_outline_is_unclear():
+def test_where_there_is_no_edge_a_contour_is_unclear():
     rng = np.random.default_rng(0)
     margin = rng.normal(0, 0.05, (80, 80)).astype(np.float32)
     flat = minimal_cost_contours(margin, np.array([[40, 40]], np.float32), 11)
@@ -74,55 +67,3 @@ def test_the_shortest_path_is_closed_and_no_dearer_than_any_circle():
 
 def test_filling_keeps_the_area():
     assert filled(np.full(ANGLES, 10, np.float32), 40, 40).sum() == pytest.approx(np.pi * 100, rel=0.02)
-
-
-def test_redrawn_labels_fit_better_than_thresholded_ones_and_nothing_comes_of_nothing():
-    image, instances = draw_nuclei(192, 14, 1)
-    margin = standardised_input.haematoxylin_margin(standardised_input.planes(image))
-    radius = typical_radius(margin)
-    swollen = cv2.dilate(classical.segment(image).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.int32)
-    drawn, trusted = refine_labels(margin, radius, swollen)
-    assert len(trusted) > 7
-    assert set(trusted) <= set(np.unique(drawn)) - {0}
-    assert overlap(np.isin(drawn, trusted), instances > 0) > overlap(swollen > 0, instances > 0)
-    again, _ = refine_labels(margin, radius, swollen)
-    assert np.array_equal(again, drawn)
-    empty, none = refine_labels(margin, radius, np.zeros_like(instances))
-    assert not empty.any()
-    assert none == []
-
-
-def test_pseudo_labels_leave_out_what_no_outline_covers():
-    image, instances = draw_nuclei(192, 14, 1)
-    labels, ignored = pseudo_labels(image)
-    assert overlap(labels > 0, instances > 0) > 0.7
-    assert not ignored[labels > 0].any()
-    assert (ignored | (labels > 0))[classical.segment(image) > 0].all()
-    blank = np.full((64, 64, 3), 255, np.uint8)
-    labels, ignored = pseudo_labels(blank)
-    assert labels.shape == ignored.shape == (64, 64)
-    assert not labels.any()
-
-
-def test_images_at_half_the_size_are_warned_about():
-    half, _ = draw_nuclei(384, 40, 1)
-    image = cv2.resize(half, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
-    assert image_typical_radius(half) == pytest.approx(image_typical_radius(image) / 2, rel=0.2)
-    assert magnification_warning([15.0, 9.0, 14.0]) == magnification_warning([]) == ""
-    assert "8.0 px" in magnification_warning([8.0, 7.0, 14.0])
-
-
-def test_the_size_plane_tells_the_radius_of_the_nuclei_and_follows_the_scale():
-    rng = np.random.default_rng(0)
-    for radius in (6, 10, 18):
-        margin = np.full((400, 400), -0.6, np.float32)
-        for y in range(40, 400, 64):
-            for x in range(40, 400, 64):
-                cv2.circle(margin, (x, y), radius, 0.9, -1)
-        margin = cv2.GaussianBlur(margin, (0, 0), 1.5) + rng.normal(0, 0.05, margin.shape).astype(np.float32)
-        assert typical_radius(margin) == pytest.approx(radius, rel=0.15)
-        assert radius_of(level_of(radius)) == pytest.approx(radius, rel=0.01)
-        assert radius_of(rescaled(level_of(radius), 1.5)) == pytest.approx(1.5 * radius, rel=0.01)
-    assert typical_radius(np.full((40, 50), -1, np.float32)) == 12
-    assert network_input(np.full((40, 50, 3), 255, np.uint8)).shape == (40, 50, 5)
-    assert network_input(draw_nuclei(64, 3, 0)[0])[..., 4].std() == 0

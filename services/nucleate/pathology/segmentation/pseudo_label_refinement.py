@@ -21,9 +21,7 @@ from nucleate.pathology.contours.minimal_cost_contour import (
     minimal_cost_contours,
 )
 from nucleate.pathology.instances.distance_transform import squared_distance_transform
-from nucleate.pathology.instances.typical_radius import typical_radius
 from nucleate.pathology.segmentation import classical
-from nucleate.pathology.stains import standardised_input
 
 CONTOUR_OVER_BLOB_RADIUS = 0.9  # radius that contours are expected to have over that of the blobs
 INSET = 0.65  # px that the steepest fall lies outside the contour a person draws
@@ -35,15 +33,14 @@ SEED_SHIFTS, SEED_SHIFT_SIGMA = 3, 2.0
 MIN_SHIFT_IOU, MIN_RELATIVE_EDGE, MIN_EDGE_QUANTILE = 0.6, 0.65, 0.5  # the last relative to the upper quartile of the labels
 
 
-def pseudo_labels(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def pseudo_labels(rgb: NDArray[np.uint8], margin_HW: Float, radius: float) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The classical segmentation of an image, refined, for training: instance map HW int32 and pixels to ignore HW bool.
 
     What either segmentation takes for a nucleus or is unsure of, and no contour covers, is ignored: half of those pixels are
     nuclei. Where no contour is reliable, the classical labels stay.
     """
     instances_HW, uncertain_HW = classical.segment_with_ignore(rgb)
-    margin_HW = standardised_input.haematoxylin_margin(standardised_input.planes(rgb))
-    refined_HW, reliable = refine_labels(margin_HW, typical_radius(margin_HW), instances_HW)
+    refined_HW, reliable = refine_labels(margin_HW, radius, instances_HW)
     if not reliable:
         return instances_HW, uncertain_HW
     return refined_HW, (refined_HW == 0) & (uncertain_HW | (instances_HW > 0))

@@ -114,7 +114,7 @@ def _update_refiner(
     torch.nn.utils.clip_grad_norm_(state.refiner.parameters(), GRADIENT_NORM)
     state.refiner_optimizer.step()
     state.discriminator.requires_grad_(requires_grad=True)
-    averaging.follow(state.average, state.refiner, profile.ema_decay)
+    averaging.update_average(state.average, state.refiner, profile.ema_decay)
     return {"loss_r": float(loss_r.detach()), **losses}
 
 
