@@ -5,9 +5,9 @@ has seen accepted masks it knows better, and repeating the old labels would only
 windows, 300 steps without relabelling gave AJI .475 and PQ .427 on the Kumar test images, 400 steps with it .495 and .436 (one
 seed each).
 
-As long as no mask has been accepted, the new labels get their borders from the image (`pseudo.contours`): on the Kumar test
-images that raised cycle 1 from AJI .508, PQ .451 to .516, .465 (seed 0). Once people have drawn borders, the network's own are
-better: contours took .013 off the PQ of its labels of the pool.
+As long as no mask has been accepted, the new labels get their borders from the image (`pseudo_labels.contour_labels`): on the
+Kumar test images that raised cycle 1 from AJI .508, PQ .451 to .516, .465 (seed 0). Once people have drawn borders, the
+network's own are better: contours took .013 off the PQ of its labels of the pool.
 """
 
 from __future__ import annotations

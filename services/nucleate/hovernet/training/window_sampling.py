@@ -51,7 +51,7 @@ class Batch:
         return Batch(image, self.nuclei.to(device), self.hv.to(device), self.weight.to(device))
 
     def crop_margin(self, margin: int) -> Batch:
-        """The targets without `haematoxylin_margin` px on each side, for a network that answers for the middle of its input."""
+        """The targets without `margin` px on each side, for a network that answers for the middle of its input."""
         middle = np.s_[..., margin : self.nuclei.shape[1] - margin, margin : self.nuclei.shape[2] - margin]
         return dataclasses.replace(self, nuclei=self.nuclei[middle], hv=self.hv[middle], weight=self.weight[middle])
 

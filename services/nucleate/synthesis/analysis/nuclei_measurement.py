@@ -22,13 +22,13 @@ _MIN_CONTRAST = 0.5
 _SMALL = 0.6
 _MIN_SIZE = 0.2
 _MAX_SIZE = 5.0
-#: Outlines of a thresholded image are more irregular than those that people draw: power of the latter over that of the
+#: Contours of a thresholded image are more irregular than those that people draw: power of the latter over that of the
 #: former, median of six images of the Kumar pool. The report's polygons have a quarter of what people draw.
 _TRUE_POWER = 0.6
 
 
 @dataclass(frozen=True)
-class Nuclei:
+class NucleusMeasurements:
     """Measurements of instances 1..N as float32 arrays of length N.
 
     `centres` (N, 2) as (x, y) px; `areas` px^2; `axis_ratios` minor / major in (0, 1]; `angles` of the major axis in rad;
@@ -44,19 +44,21 @@ class Nuclei:
     def __len__(self) -> int:
         return len(self.areas)
 
-    def where(self, chosen: NDArray[np.bool_]) -> Nuclei:
+    def where(self, chosen: NDArray[np.bool_]) -> NucleusMeasurements:
         """Those with chosen[k]."""
-        return Nuclei(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return NucleusMeasurements(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def measure_nuclei(instances: NDArray[np.int32], density_HW: NDArray[np.float32]) -> tuple[Nuclei, NDArray[np.bool_]]:
+def measure_nuclei(
+    instances: NDArray[np.int32], density_HW: NDArray[np.float32]
+) -> tuple[NucleusMeasurements, NDArray[np.bool_]]:
     """Measure the instances of an HW map with labels 1..N, and say which of them are well formed (N bool).
 
     `density_HW`: haematoxylin, float32 OD.
     """
     shapes = measure_shapes(instances)
     contrast = _contrast(instances, density_HW, shapes.areas.size)
-    nuclei = Nuclei(
+    nuclei = NucleusMeasurements(
         shapes.centroids_yx[:, ::-1].astype(np.float32),
         shapes.areas.astype(np.float32),
         shapes.axis_ratios.astype(np.float32),
@@ -78,8 +80,8 @@ def _contrast(instances: NDArray[np.int32], density_HW: NDArray[np.float32], cou
     return np.where(around > 0, inside - outside, 0.0)[1:]
 
 
-def outline_power(instances: NDArray[np.int32], nuclei: Nuclei, labels: NDArray[np.intp]) -> NDArray[np.float64]:
-    """How irregular outlines are: mean over nuclei of `shapes.radial_power`, less what thresholding adds.
+def contour_power(instances: NDArray[np.int32], nuclei: NucleusMeasurements, labels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How irregular contours are: mean over nuclei of `nuclear_contours.radial_power`, less what thresholding adds.
 
     `labels` are those of `nuclei` in the map.
     """

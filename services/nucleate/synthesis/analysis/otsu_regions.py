@@ -28,7 +28,7 @@ _MAX_HOLE = 250
 
 
 @dataclass(frozen=True)
-class Haematoxylin:
+class HaematoxylinThresholds:
     """Smoothed haematoxylin density (HW float32, OD) with Otsu's threshold and that of the super-segmentation."""
 
     density: NDArray[np.float32]
@@ -36,17 +36,17 @@ class Haematoxylin:
     low: float
 
 
-def haematoxylin(rgb: NDArray[np.uint8]) -> Haematoxylin:
+def haematoxylin_thresholds(rgb: NDArray[np.uint8]) -> HaematoxylinThresholds:
     """Density and thresholds of an HWC uint8 image that has stained tissue."""
     density = smoothed_haematoxylin(rgb, _SMOOTH_SIGMA)
     tissue = density[tissue_mask(rgb)]
     otsu = float(threshold_otsu(tissue)) if tissue.size > 1 and np.ptp(tissue) > 0 else float("inf")  # type: ignore[no-untyped-call]
     background = tissue[tissue < otsu]
     low = otsu - _SUPER_STEP * (otsu - float(background.mean())) if background.size else otsu
-    return Haematoxylin(density, otsu, low)
+    return HaematoxylinThresholds(density, otsu, low)
 
 
-def super_segmentation(stain: Haematoxylin, instances: NDArray[np.int32]) -> NDArray[np.bool_]:
+def super_segmentation(stain: HaematoxylinThresholds, instances: NDArray[np.int32]) -> NDArray[np.bool_]:
     """HW bool: everything that may be nuclear. Contains every instance and every pixel above Otsu's threshold, dilated."""
     specks = remove_small_components(stain.density > stain.low, _MIN_SPECK, connectivity=8)
     mask = specks | (stain.density > stain.otsu) | (instances > 0)
