@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nucleate.colornorm.methods.registry import Normalizer, measure_slide
 from nucleate.colornorm.methods.tissue_weights import TissueSample, sample_tissue
+from nucleate.pathology.images.even_sampling import evenly_spaced
 from nucleate.pathology.images.whole_slide import Slide, tissue_windows
 
 _TILE = 512  # px
@@ -26,8 +27,8 @@ def measure(normalizer: Normalizer, slide: Slide) -> tuple[TissueSample, NDArray
         InvalidImage: the slide has no tissue.
     """
     windows = tissue_windows(slide, _TILE)
-    spread = np.unique(np.linspace(0, len(windows) - 1, _MEASURED).round().astype(int))
-    tiles = (slide.region(at.x, at.y, at.width, at.height) for at in (windows[number] for number in spread))
+    chosen = [windows[number] for number in evenly_spaced(len(windows), _MEASURED)]
+    tiles = (slide.region(at.x, at.y, at.width, at.height) for at in chosen)
     return sample_tissue(slide.overview(_OVERVIEW)), measure_slide(normalizer, tiles)
 
 

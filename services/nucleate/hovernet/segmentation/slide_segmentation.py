@@ -21,6 +21,7 @@ from nucleate.hovernet.postprocessing import hv_instances
 from nucleate.hovernet.segmentation.image_segmentation import NetworkSegmenter
 from nucleate.pathology.annotation_formats.geojson_writer import NucleusPolygon, nucleus_polygons
 from nucleate.pathology.annotation_formats.polygons import Polygon, Polygons, rasterise
+from nucleate.pathology.images.even_sampling import evenly_spaced
 from nucleate.pathology.images.whole_slide import Slide, Window, tissue_windows
 from nucleate.pathology.instances import magnification, typical_radius
 from nucleate.pathology.instances.instance_map import Box
@@ -132,7 +133,7 @@ class SlideSegmenter:
 
     def _fit_standardisation(self) -> tuple[StainStandardisation, float]:
         """The slide's standardisation, and the typical radius of its nuclei in px of the network's resolution."""
-        spread = np.unique(np.linspace(0, len(self.windows) - 1, _SAMPLES).round().astype(int))
+        spread = evenly_spaced(len(self.windows), _SAMPLES)
         per_window = -(-_SAMPLES // len(spread))
         samples = [part for number in spread for part in self._sample_regions(self.windows[number], per_window)]
         fitted = standardised_input.fit(np.vstack(samples))

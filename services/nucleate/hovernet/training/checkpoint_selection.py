@@ -14,6 +14,7 @@ from nucleate.hovernet.inference import sliding_window
 from nucleate.hovernet.inference.sliding_window import Tiling
 from nucleate.hovernet.networks.hovernet import HoVerNet
 from nucleate.hovernet.postprocessing import hv_instances
+from nucleate.pathology.images.even_sampling import evenly_spaced
 from nucleate.pathology.metrics import dice_aji_pq
 from nucleate.pathology.stains import stain_jitter, standardised_input
 
@@ -53,8 +54,9 @@ def agreement(net: HoVerNet, images: Sequence[NDArray[np.uint8]]) -> float:
     Taken over the central window of up to six images, spread over the list. A window without any nucleus counts 0, so that a
     network which finds nothing is never selected.
     """
-    spread = np.unique(np.linspace(0, len(images) - 1, _WINDOWS).round().astype(int))
-    return float(np.mean([_window_agreement(net, _central_window(images[index])) for index in spread]))
+    return float(
+        np.mean([_window_agreement(net, _central_window(images[index])) for index in evenly_spaced(len(images), _WINDOWS)])
+    )
 
 
 def _window_agreement(net: HoVerNet, window_HW3: NDArray[np.uint8]) -> float:
