@@ -9,7 +9,7 @@ from nucleate.hovernet.networks.hovernet import Architecture
 from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PostProcessing
 from nucleate.hovernet.training.loop import Stage, TrainConfig
 from nucleate.hovernet.training.losses import LossWeights
-from nucleate.hovernet.training.self_training import Renewal
+from nucleate.hovernet.training.self_training import SelfTrainingConfig
 from nucleate.profiles import Profiles
 
 
@@ -55,7 +55,7 @@ _CPU = Profile(
         crop=256,
         rate=3e-3,
         losses=_NOISY_LABELS,
-        renewal=Renewal(post=CLEAN, outlines=True),
+        self_training=SelfTrainingConfig(post=CLEAN, contours=True),
     ),
     tiling=Tiling(tile=1024, overlap=96, views=(0, 6)),
     post=CLEAN,

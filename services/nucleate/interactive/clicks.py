@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.distance_transform import squared_depth
+from nucleate.pathology.instances.distance_transform import squared_distance_transform
 
 Mask = NDArray[np.bool_]
 
@@ -85,7 +85,7 @@ def _disks(clicks: Iterable[Click], height: int, width: int) -> NDArray[np.float
 
 def depth(region_HW: Mask) -> NDArray[np.float32]:
     """Euclidean distance in pixels to the nearest pixel outside the region; the frame counts as outside."""
-    return np.sqrt(squared_depth(region_HW))
+    return np.sqrt(squared_distance_transform(region_HW))
 
 
 def error_depths(

@@ -14,7 +14,7 @@ from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.interactive.prediction.working_resolution import LARGEST_FACTOR, MOST_PIXELS, WORKING_RADIUS, Magnification
 from nucleate.interactive.prediction.zoom_in import Frame
 from nucleate.interactive.training.profiles import PROFILES
-from nucleate.pathology.instances.typical_radius import radius_in
+from nucleate.pathology.instances.typical_radius import image_typical_radius
 from nucleate.synthesis.phantom.tissue import draw_tissue
 
 factors = st.floats(1.1, 2.0)
@@ -79,7 +79,7 @@ def network() -> InteractiveNetwork:
 
 def test_masks_probabilities_and_clicks_are_of_the_image_whatever_the_network_sees(network):
     image = draw_tissue(3, 256)[0][::2, ::2].copy()
-    assert radius_in(image) < WORKING_RADIUS / 1.3
+    assert image_typical_radius(image) < WORKING_RADIUS / 1.3
     predictor = Predictor(network, TorchBackbone(network.encoder), 64)
     predictor.set_image(image)
     assert predictor.nbytes > image.nbytes * 5 / 3 * 1.5

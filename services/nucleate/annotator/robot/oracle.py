@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.distance_transform import squared_depth
+from nucleate.pathology.instances.distance_transform import squared_distance_transform
 
 Mask = NDArray[np.bool_]
 Map = NDArray[np.int32]
@@ -94,7 +94,7 @@ def _deepest(region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[float, int
     left, top, width, height = cv2.boundingRect(region_HW.view(np.uint8))
     if not width:
         return 0.0, 0, 0
-    inside = squared_depth(region_HW[top : top + height, left : left + width])
+    inside = squared_distance_transform(region_HW[top : top + height, left : left + width])
     for x, y in clicked:
         if left <= x < left + width and top <= y < top + height:
             inside[y - top, x - left] = 0

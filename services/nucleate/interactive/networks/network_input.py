@@ -17,12 +17,12 @@ SMALLEST, OCTAVES = 4.0, 3.0  # px: radii from 4 to 32 px take the levels 0 to 2
 
 
 def network_input(image_HW3: NDArray[np.uint8], radius: float = 0) -> NDArray[np.uint8]:
-    """The planes of an RGB image, H x W x 5 uint8: `appearance.planes` and the level of the typical radius.
+    """The planes of an RGB image, H x W x 5 uint8: `standardised_input.planes` and the level of the typical radius.
 
     `radius`: the typical radius in px, where it is known; measured otherwise.
     """
     planes_HW4 = standardised_input.planes(image_HW3)
-    level = level_of(radius or typical_radius(standardised_input.margin(planes_HW4)))
+    level = level_of(radius or typical_radius(standardised_input.haematoxylin_margin(planes_HW4)))
     return np.dstack([planes_HW4, np.full(planes_HW4.shape[:2], level, np.uint8)])
 
 

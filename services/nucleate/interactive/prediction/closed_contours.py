@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from nucleate.interactive.clicks import Click, Mask, depth
 from nucleate.interactive.prediction.zoom_in import Frame
-from nucleate.pathology.contours.minimal_cost_contour import ANGLES, RADII, TURN, Float, bounded_outlines, coverage, half_turn
+from nucleate.pathology.contours.minimal_cost_contour import (
+    ANGLES,
+    RADII,
+    THETA,
+    Float,
+    constrained_contours,
+    pixel_coverage,
+    wrap_angle,
+)
 
 TYPICAL = 0.9  # expected radius over the image's
 BELIEF = 4.0  # weight of the network against the margin
@@ -50,7 +58,7 @@ class Outline:
         `factor`: how many of the frame's pixels one image pixel is wide.
         """
         x, y = ((c + start + 0.5) / factor - 0.5 for c, start in ((self.centre.x, frame.x), (self.centre.y, frame.y)))
-        left, top, share = coverage(self.radii / np.float32(factor), x - shown.x, y - shown.y)
+        left, top, share = pixel_coverage(self.radii / np.float32(factor), x - shown.x, y - shown.y)
         size, side = shown.size, len(share)
         part = np.zeros((size, size), np.float32)
         rows, columns = (slice(min(max(start, 0), size), min(max(start + side, 0), size)) for start in (top, left))
@@ -86,7 +94,7 @@ def outlines(
     plane_HW = np.asarray(margin_HW + BELIEF * belief_HW, np.float32)
     sizes, insets = (SIZES, INSETS) if many else ((1.0,), (INSET,))
     expected = [TYPICAL * typical * each for each in sizes]
-    radii_NA = bounded_outlines(plane_HW, (centre.x, centre.y), expected, _forbidden(centre, clicks, previous_HW))
+    radii_NA = constrained_contours(plane_HW, (centre.x, centre.y), expected, _forbidden(centre, clicks, previous_HW))
     found = [
         Outline(centre, np.maximum(radii_A - np.float32(inset), 1), _unlikely(each, inset))
         for each, radii_A in zip(sizes, radii_NA, strict=True)
@@ -125,7 +133,7 @@ def _forbidden(centre: Click, clicks: Sequence[Click], previous_HW: Mask) -> NDA
         if previous_HW.any() and 0 <= click.y < len(previous_HW) and 0 <= click.x < len(previous_HW):
             room = float(max(deep_HW[click.y, click.x], far_HW[click.y, click.x]))
         disk = max(_INSIDE if click.positive else _OUTSIDE, min(ROOM * room, LARGEST_ROOM, distance / 2))
-        turned_A = half_turn(np.arctan2(down, across) - TURN)
+        turned_A = wrap_angle(np.arctan2(down, across) - THETA)
         offset_A = distance * np.sin(turned_A)
         towards_A = (np.abs(offset_A) < disk) & (np.cos(turned_A) > 0)
         half_A = np.sqrt(np.maximum(disk**2 - offset_A**2, 0))

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from nucleate.interactive.prediction.closed_contours import Outline
-from nucleate.pathology.contours.minimal_cost_contour import TURN, Float, half_turn
+from nucleate.pathology.contours.minimal_cost_contour import THETA, Float, wrap_angle
 
 HARMONICS = 3
 BUMPS = 8
@@ -21,9 +21,9 @@ DOUBT = 0.1  # px of error in a click that outweigh a squared px of bend
 
 def _bends() -> Float:
     """Every bend by one px: bends x ANGLES."""
-    waves = [wave(n * TURN) for n in range(1, HARMONICS + 1) for wave in (np.cos, np.sin)]
+    waves = [wave(n * THETA) for n in range(1, HARMONICS + 1) for wave in (np.cos, np.sin)]
     width = 2 * np.pi / BUMPS
-    away = [half_turn(TURN - n * width) for n in range(BUMPS)]
+    away = [wrap_angle(THETA - n * width) for n in range(BUMPS)]
     return np.asarray(waves + [np.exp(-np.square(angle / width)) for angle in away], np.float32)
 
 

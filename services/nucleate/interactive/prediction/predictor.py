@@ -32,7 +32,7 @@ from nucleate.interactive.prediction.result import (
 from nucleate.interactive.prediction.working_resolution import Magnification
 from nucleate.interactive.prediction.zoom_in import Frame, frame_for
 from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, averaged, refine_many
-from nucleate.pathology.stains.standardised_input import margin
+from nucleate.pathology.stains.standardised_input import haematoxylin_margin
 
 __all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
 
@@ -272,7 +272,7 @@ class Predictor:
         radius = radius_of(float(planes_HWP[0, 0, 4]))
         found: list[Outline] = []
         if self._outline:
-            found = outlines(probability_HW, margin(planes_HWP), radius, clicks, previous_HW, many=bool(seen.made))
+            found = outlines(probability_HW, haematoxylin_margin(planes_HWP), radius, clicks, previous_HW, many=bool(seen.made))
         shown, reduced_HW = self._magnification.reduced(frame, probability_HW)
         local = Shaping(
             frame,

@@ -19,7 +19,7 @@ from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.prediction.zoom_in import Frame
 
-WORKING_RADIUS = 18.0  # px, as `scale.typical_radius` measures it
+WORKING_RADIUS = 18.0  # px, as `typical_radius` measures it
 LARGEST_FACTOR = 2.0
 LEAST_FACTOR = 1.1  # less is not worth the blur
 MOST_PIXELS = 4096 * 4096  # of an enlarged image

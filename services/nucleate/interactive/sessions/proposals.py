@@ -11,7 +11,7 @@ from scipy import ndimage
 from nucleate.interactive.clicks import Mask
 from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.sessions.objects import Box
-from nucleate.pathology.instances.instance_map import areas, boxes, relabel
+from nucleate.pathology.instances.instance_map import areas, bounding_boxes, relabel
 
 SLIVER = 10  # px: a proposal with less than this left is not taken, unless that is all there ever was of it
 MOST_TAKEN = 0.5  # part of a proposal that may lie on objects the session already has
@@ -28,7 +28,7 @@ def cut_proposals(
     whole_HW = relabel(labels_HW)
     whole = areas(whole_HW)
     seen_HW = whole_HW[window.y : window.y + window.height, window.x : window.x + window.width]
-    for label, box in enumerate(boxes(seen_HW), 1):
+    for label, box in enumerate(bounding_boxes(seen_HW), 1):
         if box is None:
             continue
         mask_HW = seen_HW[box] == label

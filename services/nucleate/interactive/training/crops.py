@@ -19,9 +19,9 @@ from nucleate.interactive.networks.network_input import network_input, radius_of
 from nucleate.interactive.prediction.working_resolution import Magnification
 from nucleate.interactive.prediction.zoom_in import Frame, centred
 from nucleate.interactive.training.click_sampling import correcting_click, first_clicks, positive_clicks
-from nucleate.pathology.segmentation.pseudo_label_refinement import redraw
+from nucleate.pathology.segmentation.pseudo_label_refinement import refine_labels
 from nucleate.pathology.stains.stain_jitter import jitter_stain
-from nucleate.pathology.stains.standardised_input import margin
+from nucleate.pathology.stains.standardised_input import haematoxylin_margin
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -78,7 +78,9 @@ def _source(sample: Sample, loaded: LoadedSample) -> Source:
     """
     loaded, planes_HWP = _magnified(loaded)
     if sample.origin is Origin.PSEUDO:
-        drawn_HW, trusted = redraw(margin(planes_HWP), radius_of(float(planes_HWP[0, 0, 4])), loaded.instances)
+        drawn_HW, trusted = refine_labels(
+            haematoxylin_margin(planes_HWP), radius_of(float(planes_HWP[0, 0, 4])), loaded.instances
+        )
         if trusted:
             anew = LoadedSample(loaded.image, drawn_HW, np.zeros_like(loaded.ignore))
             nuclei = [nucleus for nucleus in _nuclei(anew) if nucleus[0] in set(trusted)]

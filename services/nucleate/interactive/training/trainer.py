@@ -71,8 +71,8 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self.optimizer.step()
-        decay = averaging.decay_at(self.step, 1 - 20 / max(self.profile.steps, 40))
-        averaging.follow(self.average, self.network, decay)
+        decay = averaging.warmup_decay(self.step, 1 - 20 / max(self.profile.steps, 40))
+        averaging.update_average(self.average, self.network, decay)
         self.step += 1
         return float(loss.detach())
 
