@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from google.protobuf import json_format
 
+from nucleate.client.files.image_files import read_instance_map
 from nucleate.errors import Conflict, InvalidInput, InvalidMask, NotFound, SizeMismatch
-from nucleate.orchestrator.loop import label_map_png
 from nucleate.orchestrator.loop.run_plan import SEALED, check_run_id
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import orchestrator_pb2
@@ -83,7 +83,7 @@ class Tasks:
 
     def nuclei(self, request: orchestrator_pb2.SubmitTaskRequest) -> int:
         """Number of nuclei in a submitted mask."""
-        return label_map_png.decode(self._blobs.get(request.instances), f"mask of task '{request.task_id}'").nuclei
+        return read_instance_map(self._blobs.get(request.instances), f"mask of task '{request.task_id}'").nuclei
 
     def _check(self, request: orchestrator_pb2.SubmitTaskRequest, task: orchestrator_pb2.AnnotationTask) -> None:
         name = f"mask of task '{request.task_id}'"
@@ -93,7 +93,7 @@ class Tasks:
             raise InvalidInput(f"{name} is sealed ground truth: only masks made by annotating may enter training")
         if not (0 <= request.seconds <= _MAX_SECONDS and request.clicks <= _MAX_CLICKS):
             raise InvalidInput(f"{name} took {request.clicks} clicks and {request.seconds:g} s: give what was really spent")
-        found = label_map_png.decode(self._blobs.get(request.instances), name)
+        found = read_instance_map(self._blobs.get(request.instances), name)
         window = task.window
         if (found.width, found.height) != (window.width, window.height):
             raise SizeMismatch(

@@ -11,15 +11,16 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from nucleate.client.files.image_files import read_instance_map
 from nucleate.client.files.model_folders import store_model
 from nucleate.dataset.manifest import Dataset
 from nucleate.errors import NucleateError
-from nucleate.orchestrator.loop import label_map_png
 from nucleate.orchestrator.loop.journal import Entry, RunStatus
 from nucleate.orchestrator.loop.run_plan import RunRecord
 from nucleate.orchestrator.loop.step_records import M, read
 from nucleate.orchestrator.loop.training_set import composition
 from nucleate.orchestrator.report import SCORES, render
+from nucleate.orchestrator.report.outlines import outline_path
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import annotator_pb2, common_pb2, hovernet_pb2, interactive_pb2, orchestrator_pb2, refiner_pb2
 
@@ -199,10 +200,10 @@ def _patches(facts: _Facts) -> list[dict[str, Any]]:
 
 def _outline(facts: _Facts, blob: common_pb2.Blob) -> dict[str, Any]:
     try:
-        found = label_map_png.decode(facts.blobs.get(blob), "accepted mask")
+        found = read_instance_map(facts.blobs.get(blob), "accepted mask")
     except NucleateError:
         return {}
-    return {"width": found.width, "height": found.height, "outline": found.outline()}
+    return {"width": found.width, "height": found.height, "outline": outline_path(found)}
 
 
 def _picture(facts: _Facts, blob: common_pb2.Blob, caption: str) -> dict[str, Any] | None:
