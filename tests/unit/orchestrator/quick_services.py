@@ -5,9 +5,8 @@ Real gRPC servers with the real job runner and store; only the pixels' work is l
 
 from __future__ import annotations
 
-import struct
 import threading
-import zlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from nucleate.client.files.image_files import encode_instance_map, encode_png
 from nucleate.errors import InvalidImage
 from nucleate.orchestrator.loop.runs import Orchestrator
 from nucleate.orchestrator.settings import OrchestratorSettings
@@ -45,12 +45,10 @@ SIZE = 16
 
 def label_png(labels: Sequence[Sequence[int]], depth: int = 16) -> bytes:
     """A grey PNG of the labels."""
-    kind = "H" if depth == 16 else "B"
-    raw = b"".join(b"\0" + struct.pack(f">{len(row)}{kind}", *row) for row in labels)
-    head = struct.pack(">IIBBBBB", len(labels[0]), len(labels), depth, 0, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
-    chunk = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk)
+    flat = array("H", [label for row in labels for label in row])
+    if depth == 16:
+        return encode_instance_map(len(labels[0]), len(labels), flat)
+    return encode_png(len(labels[0]), len(labels), bytes(flat))
 
 
 def square(size: int = SIZE, nuclei: int = 2) -> bytes:

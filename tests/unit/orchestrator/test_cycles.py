@@ -73,12 +73,12 @@ def test_two_cycles_ask_the_services_in_order_and_nothing_sealed_reaches_trainin
         # The same plan again is the same run; nothing is asked a second time.
         assert running.start("r", a_plan(running.blobs)).state == pb.RUN_STATE_DONE
         assert len(asked) == len(TWO_CYCLES)
-        answer = report_of(*running.facts("r"), running.blobs)
+        answer = report_of(*running.report_inputs("r"), running.blobs)
         report = json.loads(running.blobs.get(answer.json))
         assert set(report) == {"rows", "models", "images", "profile", "seed"}
         assert report["rows"][2]["annotated_nuclei"] == 2
         assert report["models"]["hovernet"].startswith("model:sha256/")
-        assert answer == report_of(*running.facts("r"), running.blobs)
+        assert answer == report_of(*running.report_inputs("r"), running.blobs)
     server.stop()
 
 
@@ -94,7 +94,7 @@ def test_without_evaluation_and_annotation_there_are_rows_without_scores(tmp_pat
         assert [row.HasField("scores") for row in run.rows] == [False] * 3
         assert not any("annotate" in name or "evaluate" in name for name, _ in asked)
         assert asked[0][0] == "normalize.pool"
-        answer = report_of(*running.facts("r"), running.blobs)
+        answer = report_of(*running.report_inputs("r"), running.blobs)
         assert json.loads(running.blobs.get(answer.json))["rows"][1]["pq"] is None
         assert b"No labelled evaluation set" in running.blobs.get(answer.html)
     server.stop()

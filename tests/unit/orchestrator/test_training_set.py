@@ -1,11 +1,11 @@
-"""What goes into a training set, with which weight, and which pseudo-labels are trusted."""
+"""What goes into a training set, with which weight, and which pseudo-labels are with_classical_fallback."""
 
 from __future__ import annotations
 
 import hashlib
 
 from nucleate.dataset.manifest import Dataset
-from nucleate.orchestrator.loop.training_set import composition, training_set, trusted
+from nucleate.orchestrator.loop.training_set import composition, training_set, with_classical_fallback
 from nucleate.orchestrator.profiles import profile_named
 from nucleate.v1 import common_pb2, hovernet_pb2, refiner_pb2
 
@@ -69,5 +69,5 @@ def test_the_manifest_depends_on_what_is_in_it_only() -> None:
 def test_a_collapsed_model_is_not_believed() -> None:
     classical = [label(name, 100) for name in "abcde"]
     found = [label("a", 0), label("b", 49), label("c", 50), label("d", 200), label("e", 201)]
-    assert [each.nuclei for each in trusted(found, classical)] == [100, 100, 50, 200, 100]
-    assert trusted([label("a", 0)], [label("a", 0)])[0].nuclei == 0
+    assert [each.nuclei for each in with_classical_fallback(found, classical)] == [100, 100, 50, 200, 100]
+    assert with_classical_fallback([label("a", 0)], [label("a", 0)])[0].nuclei == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 
 
@@ -20,7 +21,8 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code, with any error told in one line on stderr."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines are no words for people
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines are not meant for users
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged files, which the error line names
     from nucleate.orchestrator.cli.command_tree import app
     from nucleate.orchestrator.cli.terminal.exit_codes import FAILED, INTERRUPTED, OK, complain
 

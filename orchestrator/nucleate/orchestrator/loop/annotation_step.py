@@ -7,24 +7,24 @@ from collections.abc import Sequence
 import structlog
 
 from nucleate.errors import StoreUnreachable
-from nucleate.orchestrator.loop.annotation_tasks import Tasks
+from nucleate.orchestrator.loop.annotation_tasks import AnnotationTasks
 from nucleate.orchestrator.loop.run_plan import RunRecord
-from nucleate.orchestrator.loop.service_calls import Backends
-from nucleate.orchestrator.loop.step_records import Recorder
+from nucleate.orchestrator.loop.service_calls import ServiceClients
+from nucleate.orchestrator.loop.step_records import StepRecorder
 from nucleate.v1 import annotator_pb2, common_pb2, interactive_pb2, orchestrator_pb2
 
 _log = structlog.get_logger(__name__)
-# A submission wakes the run at once; this is for one that another replica took in.
-_LOOK_EVERY = 15.0
+# A submission notifies the run at once; this is for one that another replica received.
+_POLL_SECONDS = 15.0
 
 
 class Annotation:
     """Everything annotated so far in one run: tasks, accepted masks, clicks and nuclei."""
 
-    def __init__(self, record: RunRecord, recorder: Recorder, backends: Backends, tasks: Tasks) -> None:
+    def __init__(self, record: RunRecord, recorder: StepRecorder, services: ServiceClients, tasks: AnnotationTasks) -> None:
         self._record = record
         self._recorder = recorder
-        self._backends = backends
+        self._services = services
         self._tasks = tasks
         self._oracle = {each.id: each.instances for each in record.plan.oracle}
         self._results: list[annotator_pb2.AnnotatePatchResult] = []
@@ -48,20 +48,20 @@ class Annotation:
     def annotate(self, cycle: int, patches: Sequence[orchestrator_pb2.AnnotationTask]) -> None:
         """Add the accepted masks of a cycle's windows."""
         if not self._oracle and patches:
-            self._wait_for_people(cycle, patches)
-        take = self._by_robot if self._oracle else self._by_person
+            self._wait_for_annotators(cycle, patches)
+        annotate = self._annotate_by_robot if self._oracle else self._collect_submission
         for index, task in enumerate(patches, 1):
             result = self._recorder.step(
                 f"cycle-{cycle}.annotate-{index}",
                 annotator_pb2.AnnotatePatchResult,
-                lambda job_id, task=task: take(job_id, task),  # type: ignore[misc]
+                lambda job_id, task=task: annotate(job_id, task),  # type: ignore[misc]
             )
             # Two windows of one image are two samples: the task names them apart.
             result.accepted.id = task.task_id.removeprefix(f"{self._record.run_id}.")
             self._results.append(result)
             self.tasks.append(task)
 
-    def _by_robot(self, job_id: str, task: orchestrator_pb2.AnnotationTask) -> annotator_pb2.AnnotatePatchResult:
+    def _annotate_by_robot(self, job_id: str, task: orchestrator_pb2.AnnotationTask) -> annotator_pb2.AnnotatePatchResult:
         """The robot clicks through the same interactive service as a person, looking at its sealed oracle."""
         profile = self._record.profile
         request = annotator_pb2.AnnotatePatchRequest(
@@ -74,47 +74,47 @@ class Annotation:
             target_iou=profile.target_iou,
             max_clicks=profile.max_clicks,
         )
-        result = self._backends.job(self._recorder.live, "annotator", "AnnotatePatch", request)
+        result = self._services.run_job(self._recorder.run, "annotator", "AnnotatePatch", request)
         assert isinstance(result, annotator_pb2.AnnotatePatchResult)
         return result
 
-    def _by_person(self, job_id: str, task: orchestrator_pb2.AnnotationTask) -> annotator_pb2.AnnotatePatchResult:
+    def _collect_submission(self, job_id: str, task: orchestrator_pb2.AnnotationTask) -> annotator_pb2.AnnotatePatchResult:
         """Pair the submitted mask with its window's pixels; the interactive service cuts them, as it does for every session."""
-        live, session = self._recorder.live, f"{job_id}.cut"
+        run, session = self._recorder.run, f"{job_id}.cut"
         submission = self._tasks.submission(task.task_id)
         request = interactive_pb2.OpenSessionRequest(session_id=session, image=task.image, model=task.model, window=task.window)
-        self._backends.unary(live, "interactive", "OpenSession", request)
-        closed = self._backends.unary(
-            live, "interactive", "CloseSession", interactive_pb2.CloseSessionRequest(session_id=session)
+        self._services.call(run, "interactive", "OpenSession", request)
+        closed = self._services.call(
+            run, "interactive", "CloseSession", interactive_pb2.CloseSessionRequest(session_id=session)
         )
         return annotator_pb2.AnnotatePatchResult(
             accepted=common_pb2.LabelledImage(id=task.task_id, image=closed.result.image, instances=submission.instances),
             clicks=submission.clicks,
-            nuclei=self._tasks.nuclei(submission),
+            nuclei=self._tasks.count_nuclei(submission),
             seconds=submission.seconds,
         )
 
-    def _wait_for_people(self, cycle: int, patches: Sequence[orchestrator_pb2.AnnotationTask]) -> None:
-        """Offer the tasks and wait, over any number of restarts, until each has an accepted mask."""
+    def _wait_for_annotators(self, cycle: int, patches: Sequence[orchestrator_pb2.AnnotationTask]) -> None:
+        """Create the tasks and wait, over any number of restarts, until each has an accepted mask."""
 
         def work(_: str) -> orchestrator_pb2.ListTasksResponse:
             for task in patches:
-                self._tasks.open(task)
-            live = self._recorder.live
-            live.waiting = True
+                self._tasks.create(task)
+            run = self._recorder.run
+            run.waiting = True
             try:
-                while open_tasks := self._still_open(patches):
-                    live.progress = common_pb2.Progress(
+                while open_tasks := self._open_count(patches):
+                    run.progress = common_pb2.Progress(
                         stage="waiting for annotation", step=len(patches) - open_tasks, total=len(patches)
                     )
-                    live.pause(_LOOK_EVERY)
+                    run.wait(_POLL_SECONDS)
             finally:
-                live.waiting = False
+                run.waiting = False
             return orchestrator_pb2.ListTasksResponse(tasks=patches)
 
         self._recorder.step(f"cycle-{cycle}.wait", orchestrator_pb2.ListTasksResponse, work)
 
-    def _still_open(self, patches: Sequence[orchestrator_pb2.AnnotationTask]) -> int:
+    def _open_count(self, patches: Sequence[orchestrator_pb2.AnnotationTask]) -> int:
         try:
             return sum(not self._tasks.get(task.task_id).done for task in patches)
         except StoreUnreachable as error:

@@ -1,4 +1,4 @@
-"""Annotation tasks for people: opened by a run, listed and submitted over RPC, kept in the object store meanwhile."""
+"""Annotation tasks for people: created by a run, listed and submitted over RPC, kept in the object store meanwhile."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from google.protobuf import json_format
 
+from nucleate.client.files.image_files import read_instance_map
 from nucleate.errors import Conflict, InvalidInput, InvalidMask, NotFound, SizeMismatch
-from nucleate.orchestrator.loop import label_map_png
 from nucleate.orchestrator.loop.run_plan import SEALED, check_run_id
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import orchestrator_pb2
@@ -23,7 +23,7 @@ def task_id(run_id: str, cycle: int, patch: int) -> str:
     return f"{run_id}.cycle-{cycle}.patch-{patch}"
 
 
-def parsed(task: str) -> tuple[str, int, int]:
+def parse_task_id(task: str) -> tuple[str, int, int]:
     """Run, cycle and patch of a task id; `NotFound` for anything else."""
     match = _TASK_ID.fullmatch(task)
     if match is None:
@@ -32,15 +32,15 @@ def parsed(task: str) -> tuple[str, int, int]:
     return match[1], int(match[2]), int(match[3])
 
 
-class Tasks:
+class AnnotationTasks:
     """Tasks and their submissions under `runs/RUN/tasks/`."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._store = blobs.store
 
-    def open(self, task: orchestrator_pb2.AnnotationTask) -> None:
-        """Offer a task; opening it again changes nothing."""
+    def create(self, task: orchestrator_pb2.AnnotationTask) -> None:
+        """Store a task; storing it again changes nothing."""
         text = json_format.MessageToJson(task, indent=None)
         self._store.put_new(_task_key(task.task_id), text.encode(), "application/json")
 
@@ -57,7 +57,7 @@ class Tasks:
     def of_run(self, run_id: str) -> Iterator[orchestrator_pb2.AnnotationTask]:
         """A run's tasks in the order of cycle and patch."""
         keys = self._store.list(f"runs/{run_id}/tasks/")
-        for task in sorted((key.split("/")[3] for key in keys if key.endswith("/task.json")), key=parsed):
+        for task in sorted((key.split("/")[3] for key in keys if key.endswith("/task.json")), key=parse_task_id):
             yield self.get(task)
 
     def submit(self, request: orchestrator_pb2.SubmitTaskRequest) -> None:
@@ -69,7 +69,7 @@ class Tasks:
             Conflict: the task was submitted with another mask.
         """
         task = self.get(request.task_id)
-        self._check(request, task)
+        self._check_submission(request, task)
         text = json_format.MessageToJson(request, indent=None, sort_keys=True)
         if self._store.put_new(_submission_key(request.task_id), text.encode(), "application/json"):
             return
@@ -81,11 +81,11 @@ class Tasks:
         data = self._store.get(_submission_key(task))
         return json_format.Parse(data, orchestrator_pb2.SubmitTaskRequest(), ignore_unknown_fields=True)
 
-    def nuclei(self, request: orchestrator_pb2.SubmitTaskRequest) -> int:
+    def count_nuclei(self, request: orchestrator_pb2.SubmitTaskRequest) -> int:
         """Number of nuclei in a submitted mask."""
-        return label_map_png.decode(self._blobs.get(request.instances), f"mask of task '{request.task_id}'").nuclei
+        return read_instance_map(self._blobs.get(request.instances), f"mask of task '{request.task_id}'").nuclei
 
-    def _check(self, request: orchestrator_pb2.SubmitTaskRequest, task: orchestrator_pb2.AnnotationTask) -> None:
+    def _check_submission(self, request: orchestrator_pb2.SubmitTaskRequest, task: orchestrator_pb2.AnnotationTask) -> None:
         name = f"mask of task '{request.task_id}'"
         if not request.instances.uri:
             raise InvalidMask(f"{name} is missing: upload the instance map of the window first")
@@ -93,7 +93,7 @@ class Tasks:
             raise InvalidInput(f"{name} is sealed ground truth: only masks made by annotating may enter training")
         if not (0 <= request.seconds <= _MAX_SECONDS and request.clicks <= _MAX_CLICKS):
             raise InvalidInput(f"{name} took {request.clicks} clicks and {request.seconds:g} s: give what was really spent")
-        found = label_map_png.decode(self._blobs.get(request.instances), name)
+        found = read_instance_map(self._blobs.get(request.instances), name)
         window = task.window
         if (found.width, found.height) != (window.width, window.height):
             raise SizeMismatch(
@@ -102,8 +102,8 @@ class Tasks:
 
 
 def _task_key(task: str) -> str:
-    return f"runs/{parsed(task)[0]}/tasks/{task}/task.json"
+    return f"runs/{parse_task_id(task)[0]}/tasks/{task}/task.json"
 
 
 def _submission_key(task: str) -> str:
-    return f"runs/{parsed(task)[0]}/tasks/{task}/submission.json"
+    return f"runs/{parse_task_id(task)[0]}/tasks/{task}/submission.json"

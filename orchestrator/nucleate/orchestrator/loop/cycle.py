@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from nucleate.orchestrator.loop.steps import Steps
-from nucleate.orchestrator.loop.training_set import trusted
+from nucleate.orchestrator.loop.training_set import with_classical_fallback
 from nucleate.v1 import common_pb2
 
 
 def run_cycles(steps: Steps) -> None:
-    """Run a plan to its end, or leave by an error or `Interrupted` at the step in work."""
+    """Run a plan to its end, or leave by an error or `Interrupted` at the step in progress."""
     refiner: common_pb2.Model | None = None
     interactive: common_pb2.Model | None = None
     hovernet: common_pb2.Model | None = None
@@ -29,7 +29,7 @@ def run_cycles(steps: Steps) -> None:
             break
 
         # The new model labels the pool: proposals to annotate from, and what the next cycle trains itself on.
-        labels = trusted(steps.pseudo_label(f"cycle-{cycle}", pool, hovernet), classical)
+        labels = with_classical_fallback(steps.pseudo_label(f"cycle-{cycle}", pool, hovernet), classical)
         if steps.annotates:
             patches = steps.select(cycle, pool, labels, hovernet, interactive)
             steps.annotate(cycle, patches)

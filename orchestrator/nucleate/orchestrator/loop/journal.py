@@ -25,7 +25,7 @@ Body = Callable[[str], None]
 # Recovery takes up only runs journalled under the same version: raise it when the order or the names of steps change.
 JOURNAL_VERSION = "1"
 QUEUE = "runs"
-# Runs in work at once; a run waiting for a person counts, and only holds a sleeping thread.
+# Runs in progress at once; a run waiting for a person counts, and only holds a sleeping thread.
 MAX_RUNS = 64
 
 
@@ -37,7 +37,7 @@ class Interrupted(BaseException):
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A finished step: its result as JSON, or the line it failed with."""
 
     position: int
@@ -82,7 +82,7 @@ class Journal:
     """Open one per process; `url` is "sqlite:////abs/file" or "postgresql://…"."""
 
     def __init__(self, url: str, *, executor_id: str = "local") -> None:
-        self._lock = _locked(Path(url.removeprefix("sqlite:///"))) if url.startswith("sqlite:") else None
+        self._lock = _lock_database(Path(url.removeprefix("sqlite:///"))) if url.startswith("sqlite:") else None
         DBOS(
             config=DBOSConfig(
                 name="nucleate",
@@ -94,17 +94,17 @@ class Journal:
                 enable_otlp=False,
             )
         )
-        logging.getLogger("dbos").addFilter(_is_news)
+        logging.getLogger("dbos").addFilter(_is_not_duplicate)
 
     def launch(self, body: Body) -> None:
-        """Begin to work; runs that were in work when the last process ended go on by themselves."""
+        """Start executing; runs in progress when the last process ended are recovered."""
         global _body  # noqa: PLW0603 -- see above: DBOS is one per process
         _body = body
         DBOS.launch()
         DBOS.register_queue(QUEUE, global_concurrency=MAX_RUNS, polling_interval_sec=1.0)
 
     def close(self) -> None:
-        """Stop working. The caller has interrupted running steps before; runs stay as they are in the journal."""
+        """Stop executing. The caller has interrupted running steps before; runs stay as they are in the journal."""
         DBOS.destroy()
         if self._lock is not None:
             os.close(self._lock)
@@ -119,7 +119,7 @@ class Journal:
         return DBOS.run_step({"name": name}, work)
 
     def cancel(self, run_id: str) -> None:
-        """Mark a run cancelled. Its step in work is not recorded if it ends by `Interrupted`."""
+        """Mark a run cancelled. Its current step is not recorded if it ends by `Interrupted`."""
         DBOS.cancel_workflow(run_id)
 
     def resume(self, run_id: str) -> None:
@@ -132,10 +132,10 @@ class Journal:
         else:
             DBOS.resume_workflow(run_id, queue_name=QUEUE)
 
-    def entries(self, run_id: str) -> list[Entry]:
+    def entries(self, run_id: str) -> list[JournalEntry]:
         """The run's finished steps in order."""
         return [
-            Entry(
+            JournalEntry(
                 position=step["function_id"],
                 name=step["function_name"],
                 result=step["output"],
@@ -157,7 +157,7 @@ class Journal:
         return DBOS.list_workflows(workflow_ids=[run_id])[0]
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_not_duplicate(record: logging.LogRecord) -> bool:
     """A step that fails is logged, with its run, by the step itself; the engine's second traceback of it is noise."""
     return not record.getMessage().startswith("Exception encountered in background workflow")
 
@@ -172,7 +172,7 @@ def _status(found: WorkflowStatus) -> RunStatus:
     )
 
 
-def _locked(database: Path) -> int:
+def _lock_database(database: Path) -> int:
     """Hold the lock beside the database as long as the process lives: two processes would run every step twice."""
     database.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

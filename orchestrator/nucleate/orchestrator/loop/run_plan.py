@@ -75,12 +75,12 @@ class RunRecords:
         check_plan(plan)
         record = RunRecord(run_id, plan, profile, version("nucleate"))
         if self._store.exists(_key(run_id)):
-            return self._same(record)
+            return self._existing(record)
         for name, blob in _blobs(plan):
             if not self._store.exists(blob.uri):
                 raise NotFound(f"{name} is not in the object store ({blob.uri}): upload it before starting the run")
         created = self._store.put_new(_key(run_id), record.to_json(), "application/json")
-        return record if created else self._same(record)
+        return record if created else self._existing(record)
 
     def get(self, run_id: str) -> RunRecord:
         """The record of a run; `NotFound` if there is none."""
@@ -90,7 +90,7 @@ class RunRecords:
         except NotFound:
             raise NotFound(f"no run '{run_id}': `nucleate run list` shows them") from None
 
-    def _same(self, wanted: RunRecord) -> RunRecord:
+    def _existing(self, wanted: RunRecord) -> RunRecord:
         found = self.get(wanted.run_id)
         if found.plan != wanted.plan:
             raise Conflict(f"run '{wanted.run_id}' exists with another plan: choose another run id, or resume it as it is")
@@ -109,22 +109,22 @@ def check_plan(plan: orchestrator_pb2.RunPlan) -> None:
         raise EmptyInput("the plan has no images: give at least one un-annotated image")
     if not 1 <= plan.cycles <= MAX_CYCLES:
         raise InvalidInput(f"{plan.cycles} cycles: give 1 to {MAX_CYCLES}")
-    _unique("image", (image.id for image in plan.images))
+    _check_unique("image", (image.id for image in plan.images))
     for image in plan.images:
-        _readable(f"image '{image.id}'", image.data)
+        _check_readable(f"image '{image.id}'", image.data)
     for kind, labelled in (("evaluation", plan.evaluation), ("oracle", plan.oracle)):
-        _unique(f"{kind} image", (each.id for each in labelled))
+        _check_unique(f"{kind} image", (each.id for each in labelled))
         for each in labelled:
-            _sealed(f"{kind} mask '{each.id}'", each.instances)
+            _check_sealed(f"{kind} mask '{each.id}'", each.instances)
     for each in plan.evaluation:
-        _readable(f"evaluation image '{each.id}'", each.image)
+        _check_readable(f"evaluation image '{each.id}'", each.image)
     if plan.oracle:
-        _matching([image.id for image in plan.images], [each.id for each in plan.oracle])
+        _check_oracle_ids([image.id for image in plan.images], [each.id for each in plan.oracle])
     if plan.HasField("normalization_target"):
-        _readable("normalization target", plan.normalization_target.data)
+        _check_readable("normalization target", plan.normalization_target.data)
 
 
-def _unique(what: str, ids: Iterable[str]) -> None:
+def _check_unique(what: str, ids: Iterable[str]) -> None:
     seen: set[str] = set()
     for each in ids:
         if not each.strip():
@@ -134,21 +134,21 @@ def _unique(what: str, ids: Iterable[str]) -> None:
         seen.add(each)
 
 
-def _readable(name: str, blob: common_pb2.Blob) -> None:
+def _check_readable(name: str, blob: common_pb2.Blob) -> None:
     if not blob.uri:
         raise InvalidInput(f"{name} has no data: upload it first")
     if blob.uri.startswith(SEALED):
         raise InvalidInput(f"{name} is sealed: only ground-truth masks are, training could not open it")
 
 
-def _sealed(name: str, blob: common_pb2.Blob) -> None:
+def _check_sealed(name: str, blob: common_pb2.Blob) -> None:
     if not blob.uri:
         raise InvalidInput(f"{name} has no data: every image of that set needs its mask")
     if not blob.uri.startswith(SEALED):
         raise InvalidInput(f"{name} is not sealed: upload ground truth sealed, so that no training step can open it")
 
 
-def _matching(images: Sequence[str], oracle: Sequence[str]) -> None:
+def _check_oracle_ids(images: Sequence[str], oracle: Sequence[str]) -> None:
     if missing := sorted(set(images) - set(oracle)):
         raise InvalidInput(f"image '{missing[0]}' has no oracle mask: give one per image, or no oracle at all")
     if extra := sorted(set(oracle) - set(images)):

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from nucleate.errors import Cancelled, NotFound, NucleateError, Unreachable
 from nucleate.orchestrator.loop.journal import Journal
-from nucleate.orchestrator.loop.runs_in_progress import LiveRun
+from nucleate.orchestrator.loop.runs_in_progress import RunInProgress
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 
@@ -32,42 +32,42 @@ class StepEntry(TypedDict):
     attempts: int
 
 
-class Recorder:
+class StepRecorder:
     """Runs the steps of one run through the journal and adds up their seconds."""
 
-    def __init__(self, run_id: str, journal: Journal, blobs: Blobs, live: LiveRun) -> None:
+    def __init__(self, run_id: str, journal: Journal, blobs: Blobs, run: RunInProgress) -> None:
         self.run_id = run_id
-        self.live = live
+        self.run = run
         self.blobs = blobs
         self._journal = journal
         self._seconds: dict[str, float] = {}
 
     def step(self, name: str, kind: type[M], work: Callable[[str], M]) -> M:
         """Run `work` with the step's job id and record its message, or return the message recorded before."""
-        entry = self._journal.step(name, lambda: self._worked(name, work))
+        entry = self._journal.step(name, lambda: self._execute(name, work))
         self._seconds[name] = entry["seconds"]
-        return read(entry, kind, self.blobs)
+        return read_result(entry, kind, self.blobs)
 
     def seconds(self, prefix: str) -> float:
         """Seconds of the finished steps whose names begin so."""
         return sum(seconds for name, seconds in self._seconds.items() if name.startswith(prefix))
 
-    def _worked(self, name: str, work: Callable[[str], M]) -> StepEntry:
-        self.live.step, self.live.progress = name, common_pb2.Progress()
-        self.live.check()
+    def _execute(self, name: str, work: Callable[[str], M]) -> StepEntry:
+        self.run.step, self.run.progress = name, common_pb2.Progress()
+        self.run.raise_if_interrupted()
         began = time.monotonic()
         try:
-            attempts = self._count(name)
+            attempts = self._count_attempt(name)
             message = work(f"{self.run_id}.{name}")
             text = json_format.MessageToJson(message, indent=None, sort_keys=True)
             blob = self.blobs.put(text.encode(), "application/json")
         except Exception as error:
-            raise StepFailed(f"{name}: {self._reason(name, error)}") from error
+            raise StepFailed(f"{name}: {self._failure_message(name, error)}") from error
         seconds = time.monotonic() - began
         _log.info("step done", run=self.run_id, step=name, seconds=round(seconds, 3))
         return StepEntry(result=json_format.MessageToDict(blob), seconds=seconds, attempts=attempts)
 
-    def _reason(self, name: str, error: Exception) -> str:
+    def _failure_message(self, name: str, error: Exception) -> str:
         """One public line on why a step failed and what to do; what nobody foresaw goes to the log whole."""
         if not isinstance(error, NucleateError):
             _log.exception("step failed unexpectedly", run=self.run_id, step=name)
@@ -78,7 +78,7 @@ class Recorder:
             line += f": run `nucleate up`, then `nucleate run resume {self.run_id}`"
         return line
 
-    def _count(self, name: str) -> int:
+    def _count_attempt(self, name: str) -> int:
         """Note that the step begins once more; only this process writes the count."""
         key = f"runs/{self.run_id}/attempts/{name}"
         try:
@@ -89,7 +89,7 @@ class Recorder:
         return before + 1
 
 
-def read(entry: Mapping[str, Any], kind: type[M], blobs: Blobs) -> M:
+def read_result(entry: Mapping[str, Any], kind: type[M], blobs: Blobs) -> M:
     """The result message of a finished step."""
     blob = json_format.ParseDict(entry["result"], common_pb2.Blob())
     return json_format.Parse(blobs.get(blob), kind(), ignore_unknown_fields=True)

@@ -10,13 +10,12 @@ from typing import Any
 from google.protobuf import json_format
 
 from nucleate.orchestrator.loop.annotation_step import Annotation
-from nucleate.orchestrator.loop.annotation_tasks import task_id
 from nucleate.orchestrator.loop.journal import Journal
 from nucleate.orchestrator.loop.run_plan import RunRecord
-from nucleate.orchestrator.loop.service_calls import Backends
-from nucleate.orchestrator.loop.step_records import M, Recorder
+from nucleate.orchestrator.loop.selection_step import select_windows, tasks_of
+from nucleate.orchestrator.loop.service_calls import ServiceClients
+from nucleate.orchestrator.loop.step_records import M, StepRecorder
 from nucleate.orchestrator.loop.training_set import training_set
-from nucleate.orchestrator.loop.window_selection import Candidate, select
 from nucleate.v1 import (
     colornorm_pb2,
     common_pb2,
@@ -31,21 +30,21 @@ Images = Sequence[common_pb2.Image]
 Evaluation = Sequence[common_pb2.LabelledImage]
 Labels = Sequence[hovernet_pb2.SegmentedImage]
 # Without an evaluation set, this many pool images are segmented for the report's pictures.
-_SHOWN = 4
+_PREVIEW_IMAGES = 4
 
 
 class Steps:
     """The steps of one run, bound to its record, journal and services."""
 
     def __init__(
-        self, record: RunRecord, journal: Journal, recorder: Recorder, backends: Backends, annotation: Annotation
+        self, record: RunRecord, journal: Journal, recorder: StepRecorder, services: ServiceClients, annotation: Annotation
     ) -> None:
         self._record = record
         self._plan = record.plan
         self._profile = record.profile
         self._journal = journal
         self._recorder = recorder
-        self._backends = backends
+        self._services = services
         self._annotation = annotation
         self.cycles = record.plan.cycles
         self.annotates = record.annotator != "nobody"
@@ -155,7 +154,7 @@ class Steps:
 
         The row's clicks and nuclei are those accepted before this cycle trained; its seconds are those of the cycle so far.
         """
-        images = _unlabelled(evaluation) or pool[:_SHOWN]
+        images = _unlabelled(evaluation) or pool[:_PREVIEW_IMAGES]
         request = hovernet_pb2.SegmentRequest(images=images, model=model, overlays=True)
         segmented = self._job(f"cycle-{cycle}.segment", "hovernet", "Segment", request, hovernet_pb2.SegmentResult)
         scores = self._evaluate(f"cycle-{cycle}.evaluate", evaluation, segmented) if evaluation else None
@@ -173,29 +172,12 @@ class Steps:
         name = f"cycle-{cycle}.select"
 
         def work(_: str) -> orchestrator_pb2.ListTasksResponse:
-            chosen = select(
-                [_candidate(patch) for patch in scored.patches],
-                [_place(task) for task in self._annotation.tasks],
-                count=profile.patches,
-                per_image=max(profile.patches_per_image, math.ceil(profile.patches / len(pool))),
-                seed=self._seed(name),
+            per_image = max(profile.patches_per_image, math.ceil(profile.patches / len(pool)))
+            chosen = select_windows(
+                scored.patches, self._annotation.tasks, count=profile.patches, per_image=per_image, seed=self._seed(name)
             )
-            images = {image.id: image for image in pool}
-            proposals = {label.id: label.instances for label in labels}
-            return orchestrator_pb2.ListTasksResponse(
-                tasks=[
-                    orchestrator_pb2.AnnotationTask(
-                        task_id=task_id(self._record.run_id, cycle, index),
-                        run_id=self._record.run_id,
-                        cycle=cycle,
-                        image=images[each.image_id],
-                        window=common_pb2.Window(x=each.x, y=each.y, width=each.width, height=each.height),
-                        proposals=proposals[each.image_id],
-                        model=interactive,
-                    )
-                    for index, each in enumerate(chosen, 1)
-                ]
-            )
+            tasks = tasks_of(self._record.run_id, cycle, chosen, pool=pool, labels=labels, model=interactive)
+            return orchestrator_pb2.ListTasksResponse(tasks=tasks)
 
         return self._recorder.step(name, orchestrator_pb2.ListTasksResponse, work).tasks
 
@@ -248,7 +230,7 @@ class Steps:
 
         def work(job_id: str) -> M:
             request.job_id = job_id
-            result = self._backends.job(self._recorder.live, service, method, request)
+            result = self._services.run_job(self._recorder.run, service, method, request)
             assert isinstance(result, kind)
             return result
 
@@ -261,15 +243,3 @@ class Steps:
 
 def _unlabelled(evaluation: Evaluation) -> list[common_pb2.Image]:
     return [common_pb2.Image(id=each.id, data=each.image) for each in evaluation]
-
-
-def _candidate(patch: hovernet_pb2.PatchScore) -> Candidate:
-    window = patch.window
-    return Candidate(
-        patch.image_id, window.x, window.y, window.width, window.height, patch.uncertainty, patch.nuclei, tuple(patch.features)
-    )
-
-
-def _place(task: orchestrator_pb2.AnnotationTask) -> Candidate:
-    window = task.window
-    return Candidate(task.image.id, window.x, window.y, window.width, window.height, 0.0, 0)

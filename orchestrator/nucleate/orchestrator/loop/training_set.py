@@ -45,7 +45,7 @@ def training_set(
     return Dataset([*_split(synthetic, seed), *(_sample(each, "train") for each in kept)])
 
 
-def trusted(
+def with_classical_fallback(
     labels: Iterable[hovernet_pb2.SegmentedImage], classical: Iterable[hovernet_pb2.SegmentedImage]
 ) -> list[hovernet_pb2.SegmentedImage]:
     """A model's pseudo-labels, image by image, except where it finds under half or over twice the nuclei of the classical ones.

@@ -1,4 +1,4 @@
-"""Which windows to annotate next: unsure ones, spread over unlike tissue, never twice the same pixels.
+"""Which windows to annotate next: uncertain ones, spread over unlike tissue, never twice the same pixels.
 
 Power acquisition (Kirsch et al., "Stochastic Batch Acquisition", TMLR 2023): drawing without replacement with probability
 proportional to uncertainty^beta equals taking the top of beta * log(uncertainty) + Gumbel noise. From that shortlist a greedy
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 
 # beta: 1 draws in proportion to uncertainty, infinity is plain top-k.
-POWER = 4.0
+POWER_BETA = 4.0
 # Candidates the k-centre may choose from, per window asked for.
-SHORTLIST = 4
+SHORTLIST_FACTOR = 4
 # A window worth a person's time has at least this share of the median number of nuclei.
-FOREGROUND = 0.5
+MIN_NUCLEI_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,43 +58,43 @@ def select(
 
     The same candidates in any order and the same seed give the same choice. Fewer come back only where the rules leave fewer.
     """
-    free = [each for each in sorted(candidates, key=_place) if not any(each.overlaps(old) for old in taken)]
-    ranked = _ranked(_with_tissue(free), seed)
-    distance = _Distances(ranked)
+    free = [each for each in sorted(candidates, key=_position) if not any(each.overlaps(old) for old in taken)]
+    ranked = _ranked_by_power_acquisition(_with_enough_nuclei(free), seed)
+    distance = _FeatureDistances(ranked)
     chosen: list[Candidate] = []
     while ranked and len(chosen) < count:
-        best = max(ranked[: SHORTLIST * count], key=lambda each: distance.to_nearest(each, chosen))
+        best = max(ranked[: SHORTLIST_FACTOR * count], key=lambda each: distance.to_nearest(each, chosen))
         chosen.append(best)
-        crowded = Counter(each.image_id for each in chosen)[best.image_id] >= per_image
-        ranked = [each for each in ranked if not (each.overlaps(best) or (crowded and each.image_id == best.image_id))]
+        image_full = Counter(each.image_id for each in chosen)[best.image_id] >= per_image
+        ranked = [each for each in ranked if not (each.overlaps(best) or (image_full and each.image_id == best.image_id))]
     return chosen
 
 
-def _place(candidate: Candidate) -> tuple[str, int, int]:
+def _position(candidate: Candidate) -> tuple[str, int, int]:
     return candidate.image_id, candidate.y, candidate.x
 
 
-def _with_tissue(candidates: list[Candidate]) -> list[Candidate]:
+def _with_enough_nuclei(candidates: list[Candidate]) -> list[Candidate]:
     """Drop windows with few nuclei; where no window has a nucleus, keep all, so that a run goes on."""
     counts = [each.nuclei for each in candidates if each.nuclei > 0]
     if not counts:
         return candidates
-    enough = FOREGROUND * median(counts)
+    enough = MIN_NUCLEI_SHARE * median(counts)
     return [each for each in candidates if each.nuclei >= enough]
 
 
-def _ranked(candidates: list[Candidate], seed: int) -> list[Candidate]:
+def _ranked_by_power_acquisition(candidates: list[Candidate], seed: int) -> list[Candidate]:
     """Best first by power-noised uncertainty."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     keyed = []
     for index, each in enumerate(candidates):
-        gumbel = -math.log(-math.log(chance.uniform(1e-12, 1.0 - 1e-12)))
-        unsure = each.uncertainty if math.isfinite(each.uncertainty) else 0.0
-        keyed.append((-(POWER * math.log(max(unsure, 1e-12)) + gumbel), index))
+        gumbel = -math.log(-math.log(rng.uniform(1e-12, 1.0 - 1e-12)))
+        uncertainty = each.uncertainty if math.isfinite(each.uncertainty) else 0.0
+        keyed.append((-(POWER_BETA * math.log(max(uncertainty, 1e-12)) + gumbel), index))
     return [candidates[index] for _, index in sorted(keyed)]
 
 
-class _Distances:
+class _FeatureDistances:
     """Euclidean distances between features in units of each feature's spread; all 0 where features are missing."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:

@@ -32,7 +32,7 @@ def render(run_data: Mapping[str, Any], refs: Mapping[str, str]) -> Report:
     """Render a run.
 
     Args:
-        run_data: what `nucleate.orchestrator.report.collection.collect` gathers, or the parsed `data` blob of GetReport.
+        run_data: what `nucleate.orchestrator.report.collection.collect` gathers, or the parse_task_id `data` blob of GetReport.
         refs: reference of each final model by kind ("hovernet", "interactive"), as `--model` takes it.
     """
     rows = [{column: row.get(column) for column in COLUMNS} for row in run_data["rows"]]

@@ -40,10 +40,10 @@ def score_chart(title: str, key: str, ours: Sequence[float | None], classical: f
         cycle, value = points[-1]
         above = -11 if scale.y(value) > _TOP + 20 else 20
         parts.append(f'<text class="value" x="{scale.x(cycle):.1f}" y="{scale.y(value) + above:.1f}">{value:.3f}</text>')
-    said = f"{title} by cycle: " + ", ".join(f"cycle {cycle} {value:.3f}" for cycle, value in points)
+    description = f"{title} by cycle: " + ", ".join(f"cycle {cycle} {value:.3f}" for cycle, value in points)
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(said)}">{"".join(parts)}</svg></figure>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(description)}">{"".join(parts)}</svg></figure>'
     )
 
 

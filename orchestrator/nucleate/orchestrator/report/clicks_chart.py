@@ -81,5 +81,5 @@ class _Plot:
         right = self.x(high) + 10
         fits = right + 7 * len(label) < _WIDTH - _RIGHT
         at, anchor = (right, "start") if fits else (self.x(low) - 10, "end")
-        said = _text(at, y - 5, label, anchor=anchor, fill=_TARGET)
-        return rule + span + mark + said + _text(_LEFT - 8, y + 4, name, anchor="end")
+        caption = _text(at, y - 5, label, anchor=anchor, fill=_TARGET)
+        return rule + span + mark + caption + _text(_LEFT - 8, y + 4, name, anchor="end")

@@ -50,7 +50,7 @@ def _header(run: Mapping[str, Any]) -> str:
             tone = "" if gain is None else "good" if gain > 0 else "bad"
             label = _SCORES[key] if gain is None else f"{_SCORES[key]}, {gain:+.3f} on classical".replace("-", "−")
             tiles.append(tile(score(last[key]), label, tone))
-    clicks, nuclei = _spent(run)
+    clicks, nuclei = _annotation_totals(run)
     tiles.append(tile(f"{clicks:,}", f"clicks for {nuclei:,} annotated nuclei"))
     work = sum(step["seconds"] for step in run["steps"] if not step["name"].endswith(".wait"))
     tiles.append(tile(duration(work), "of work in all steps"))
@@ -186,5 +186,5 @@ def _classical(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((row for row in run["rows"] if row["name"] == "classical"), {})
 
 
-def _spent(run: Mapping[str, Any]) -> tuple[int, int]:
+def _annotation_totals(run: Mapping[str, Any]) -> tuple[int, int]:
     return sum(row["clicks"] for row in run["annotation"]), sum(row["nuclei"] for row in run["annotation"])

@@ -45,7 +45,7 @@ class OrchestratorServicer(pb_grpc.OrchestratorServiceServicer):
 
     def GetReport(self, request: pb.GetReportRequest, _context: grpc.ServicerContext) -> pb.GetReportResponse:
         """Render the report of what a run has found so far."""
-        return report_of(*self._orchestrator.facts(request.run_id), self._orchestrator.blobs)
+        return report_of(*self._orchestrator.report_inputs(request.run_id), self._orchestrator.blobs)
 
     def ListTasks(self, request: pb.ListTasksRequest, _context: grpc.ServicerContext) -> pb.ListTasksResponse:
         """Show annotation tasks."""

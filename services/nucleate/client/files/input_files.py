@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucleate.client.files.image_headers import JPEG, PNG, TIFF, WEBP, image_size, media_type
+from nucleate.client.files.image_files import JPEG, PNG, TIFF, WEBP, image_size, media_type
 from nucleate.errors import EmptyInput, InvalidImage, InvalidInput, InvalidMask, SizeMismatch
 
 SUFFIXES = {".png": PNG, ".tif": TIFF, ".tiff": TIFF, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP}

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from nucleate.client.files.image_headers import media_type
+from nucleate.client.files.image_files import encode_png, media_type
 from nucleate.client.files.input_files import images_in
-from nucleate.client.files.png_writer import pixels_png
 from nucleate.errors import InvalidImage, InvalidInput
 from nucleate.v1 import interactive_pb2 as pb
 
@@ -60,7 +59,7 @@ def _png_of(picture: Pixels) -> bytes:
     shape, kind, data = _described(picture)
     if kind not in {"B", "|u1"} or len(shape) != 3 or shape[2] not in (3, 4) or 0 in shape:
         raise InvalidImage(f"an array of shape {tuple(shape)} and type {kind} is no image: {_WANTED}")
-    return pixels_png(shape[1], shape[0], data, channels=shape[2], level=1)
+    return encode_png(shape[1], shape[0], data, mode="RGB" if shape[2] == 3 else "RGBA", level=1)
 
 
 def _described(picture: Any) -> tuple[tuple[int, ...], str, bytes]:

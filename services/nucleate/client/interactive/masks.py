@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from nucleate.client.files.png_writer import pixels_png
+from nucleate.client.files.image_files import encode_instance_map, encode_png
 from nucleate.errors import InvalidMask, TooLarge
 from nucleate.v1 import interactive_pb2 as pb
 
@@ -82,7 +82,7 @@ class Mask:
     def to_png(self, frame: Box | None = None) -> bytes:
         """Return `frame` (the window, if not given) as an 8-bit grey PNG: 255 in the mask, else 0."""
         frame = frame or self.window
-        return pixels_png(frame.width, frame.height, self.to_bytes(frame).translate(_WHITE))
+        return encode_png(frame.width, frame.height, self.to_bytes(frame).translate(_WHITE))
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -114,10 +114,7 @@ class LabelMap:
             raise TooLarge(
                 f"{self.nuclei} nuclei do not fit a 16-bit PNG: take them from `to_bytes`, or annotate smaller windows"
             )
-        levels = array("H", self._labels)
-        if sys.byteorder == "little":
-            levels.byteswap()
-        return pixels_png(self.window.width, self.window.height, levels.tobytes(), depth=16)
+        return encode_instance_map(self.window.width, self.window.height, self._labels)
 
     def to_bytes(self) -> bytes:
         """Return the labels row-major as 32-bit integers in this machine's byte order."""

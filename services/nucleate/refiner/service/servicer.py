@@ -75,7 +75,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> Iterator[pb.HarmonizeResponse]:
         """Blend pasted nuclei into one image, and keep, measure anew or give up each of their masks."""
-        settings = settings_named(request.preset or "full")
+        settings = settings_named(request.preset)
         if not request.pasted:
             raise EmptyInput("harmonization got no pasted labels: name the nuclei to blend")
         return self._jobs.stream(request, pb.HarmonizeResponse, lambda job: self._harmonize(request, settings, job))

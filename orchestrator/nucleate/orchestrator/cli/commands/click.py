@@ -36,8 +36,8 @@ def click(
     from nucleate.client.files.input_files import images_in
     from nucleate.client.files.model_folders import check_model, load_model
     from nucleate.client.files.output_files import write_file
-    from nucleate.client.files.png_writer import mask_png
     from nucleate.client.files.upload import upload_images
+    from nucleate.client.interactive.masks import Box, Mask
     from nucleate.errors import InvalidInput
     from nucleate.orchestrator.cli.services import any_services
     from nucleate.orchestrator.cli.terminal.printing import as_dict, show_json
@@ -54,13 +54,13 @@ def click(
     with progress_display() as display, any_services(["interactive"], display) as session:
         (uploaded,) = upload_images(session.blobs, files)
         window, answer = _place(session, uploaded, load_model(model, session.blobs, "interactive"), clicks)
-    box = answer.mask.box
-    write_file(out, mask_png(window.width, window.height, (box.x, box.y, box.width, box.height), answer.mask.runs))
+    mask = Mask.of(answer.mask, Box(0, 0, window.width, window.height))
+    write_file(out, mask.to_png())
     if as_json:
-        show_json(as_dict(answer) | {"mask": str(out.absolute()), "pixels": sum(answer.mask.runs[1::2])})
+        show_json(as_dict(answer) | {"mask": str(out.absolute()), "pixels": mask.area})
     else:
         obeyed = "every click obeyed" if answer.clicks_obeyed else "not every click obeyed"
-        print(f"{out}\t{sum(answer.mask.runs[1::2])} pixels\tconfidence {answer.confidence:.3f}\t{obeyed}")
+        print(f"{out}\t{mask.area} pixels\tconfidence {answer.confidence:.3f}\t{obeyed}")
 
 
 def _check_inside(clicks: Placed, size: tuple[int, int] | None, image: Path) -> None:
