@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8, help="drawn with one thread and with all")
     given = parser.parse_args()
     cv2.setNumThreads(1)
-    profile = profile_named(given.profile).resized(given.size)
+    profile = profile_named(given.profile).sized(given.size)
     if given.folder:
         files = sorted(given.folder.iterdir())[: given.images]
         images = {file.name: decode_image(file.read_bytes(), file.name) for file in files}
