@@ -23,7 +23,7 @@ WINDOW = Box(2, 3, 20, 16)
 
 
 def mask_of(bits: np.ndarray, x: int, y: int, window: Box = WINDOW) -> Mask:
-    cut = ObjectMask.cut(bits, x, y)
+    cut = ObjectMask.from_array(bits, x, y)
     return Mask(Box(cut.x, cut.y, *cut.bits.shape[::-1]), tuple(cut.runs()), window)
 
 
