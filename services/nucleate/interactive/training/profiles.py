@@ -36,7 +36,7 @@ class Profile:
     validation: int
     zoom: tuple[float, float] = (0.7, 1.6)
     pixel_loss: PixelLoss = PixelLoss.FOCAL
-    overlap_weight: float = 1.0
+    iou_weight: float = 1.0
 
 
 _SIZES = side_by_side(
