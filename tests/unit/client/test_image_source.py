@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nucleate.client.files.png_writer import pixels_png
 from PIL import Image
 
 from nucleate import errors
+from nucleate.client.files.image_files import encode_png
 from nucleate.client.interactive.image_source import CHUNK_BYTES, encoded, image_chunks
 
 
@@ -53,7 +53,7 @@ def test_what_is_no_image_is_refused(bad: object):
 
 
 def test_files_are_called_by_their_stem(tmp_path: Path):
-    png = pixels_png(2, 1, b"\1\2\3\4\5\6", channels=3)
+    png = encode_png(2, 1, b"\1\2\3\4\5\6", mode="RGB")
     (tmp_path / "tissue.png").write_bytes(png)
     assert encoded(tmp_path / "tissue.png", "") == ("tissue", png)
     assert encoded(str(tmp_path / "tissue.png"), "mine") == ("mine", png)
