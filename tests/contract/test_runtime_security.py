@@ -19,7 +19,7 @@ from tests.certificates import Pair, self_signed
 
 from nucleate import errors
 from nucleate.client.local.health import serving
-from nucleate.client.service_calls import Remote
+from nucleate.client.service_calls import ServiceClient
 from nucleate.runtime.channels import call, connect, follow, wait_ready
 from nucleate.runtime.security import warn_if_open
 from nucleate.runtime.server import RunningServer, ServiceSettings, start_server
@@ -182,7 +182,7 @@ class TestTls:
     def test_the_command_line_says_what_is_wrong(self, tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("NUCLEATE_TLS_CA", str(pair.cert))
         with echo(tmp_path) as server:
-            remote = Remote("interactive", server.endpoint, pb_grpc.InteractiveServiceStub)
+            remote = ServiceClient("interactive", server.endpoint, pb_grpc.InteractiveServiceStub)
             with pytest.raises(errors.Precondition, match="does not speak TLS"):
                 remote.call(remote.stub.GetSession, pb.GetSessionRequest())
             remote.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nucleate.client.local.process_registry import load_state
+from nucleate.client.local.process_registry import load_registry
 from nucleate.client.local.supervisor import Supervisor
 from nucleate.orchestrator.report import SCORES
 from nucleate.runtime.blobs import Blobs
@@ -33,14 +33,14 @@ class Installation:
         self.blobs = Blobs(FolderStore(home / "store"))
 
     def up(self) -> pb_grpc.OrchestratorServiceStub:
-        state = self.supervisor.up(lambda *_: None, SERVICES)
-        return pb_grpc.OrchestratorServiceStub(connect(state.endpoints["orchestrator"]))
+        registry = self.supervisor.up(lambda *_: None, SERVICES)
+        return pb_grpc.OrchestratorServiceStub(connect(registry.endpoints["orchestrator"]))
 
     def kill(self, *services: str) -> None:
-        state = load_state(self.supervisor.home)
+        registry = load_registry(self.supervisor.home)
         for service in services:
-            os.kill(state.services[service].pid, signal.SIGKILL)
-        while any(state.services[service].alive for service in services):
+            os.kill(registry.services[service].pid, signal.SIGKILL)
+        while any(registry.services[service].alive for service in services):
             time.sleep(0.05)
 
     def plan(self, tissue: Path) -> pb.RunPlan:

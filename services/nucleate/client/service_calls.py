@@ -1,4 +1,4 @@
-"""Calls to one service: deadlines on unary calls, re-attached streams, errors in words."""
+"""Calls to one service: deadlines on unary calls, re-attached streams, domain errors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from nucleate.runtime.error_table import ERROR_KEY
 from nucleate.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 
 CALL_SECONDS = 30.0
-#: How long a stream's service may be away: at first contact, and once it has been heard.
-FIRST_PATIENCE_S = 5.0
-PATIENCE_S = 60.0
+#: How long a stream's service may be unavailable: before its first answer, and afterwards.
+CONNECT_TIMEOUT_S = 5.0
+RECONNECT_TIMEOUT_S = 60.0
 
 Stub = TypeVar("Stub")
-Note = Callable[[str], None]
+Notify = Callable[[str], None]
 OnProgress = Callable[[common_pb2.Progress], None]
 
 
-class Remote(Generic[Stub]):
-    """One service at "host:port". `note` is told, in a line for people, when its connection is lost and found again."""
+class ServiceClient(Generic[Stub]):
+    """One service at "host:port". `notify` gets a line to show when the connection is lost and found again."""
 
-    def __init__(self, service: str, endpoint: str, factory: Callable[[grpc.Channel], Stub], note: Note | None = None) -> None:
+    def __init__(
+        self, service: str, endpoint: str, factory: Callable[[grpc.Channel], Stub], notify: Notify | None = None
+    ) -> None:
         self.service = service
         self.endpoint = endpoint
-        self.patience_s = PATIENCE_S
-        self.first_patience_s = FIRST_PATIENCE_S
+        self.reconnect_timeout_s = RECONNECT_TIMEOUT_S
+        self.connect_timeout_s = CONNECT_TIMEOUT_S
         self._channel = connect(endpoint)
-        self._note = note or (lambda _: None)
+        self._notify = notify or (lambda _: None)
         self.stub = factory(self._channel)
 
     def call(self, method: Callable[..., Any], request: Any, timeout_s: float = CALL_SECONDS) -> Any:
@@ -40,30 +42,30 @@ class Remote(Generic[Stub]):
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            raise self._domain(error) from None
+            raise self._domain_error(error) from None
 
     def events(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
-        """Yield a stream's messages; call again with the same request while the service is away, for a bounded time.
+        """Yield a stream's messages; call again with the same request while the service is unavailable, for a bounded time.
 
         Raises:
-            Unreachable: the service stayed away for `patience_s` (`first_patience_s` if it was never heard).
+            Unreachable: no answer for `reconnect_timeout_s` (`connect_timeout_s` before the first one).
         """
-        patience_s, lost_at, tries = self.first_patience_s, 0.0, 0
+        timeout_s, lost_at, tries = self.connect_timeout_s, 0.0, 0
         while True:
             call = method(request)
             try:
                 for event in call:
                     if tries > 1:
-                        self._note(f"{self.service} is back")
-                    patience_s, lost_at, tries = self.patience_s, 0.0, 0
+                        self._notify(f"{self.service} is back")
+                    timeout_s, lost_at, tries = self.reconnect_timeout_s, 0.0, 0
                     yield event
             except grpc.RpcError as error:
                 lost_at = lost_at or time.monotonic()
-                if not _worth_another_try(error) or time.monotonic() - lost_at > patience_s:
-                    raise self._domain(error) from None
+                if not _is_retryable(error) or time.monotonic() - lost_at > timeout_s:
+                    raise self._domain_error(error) from None
                 tries += 1
-                if tries == 2:  # a connection that comes back at once is not worth a word
-                    self._note(f"{self.service} at {self.endpoint} does not answer; trying again for {patience_s:.0f} s")
+                if tries == 2:  # a connection that comes back at once is not reported
+                    self._notify(f"{self.service} at {self.endpoint} does not answer; trying again for {timeout_s:.0f} s")
             else:
                 return
             finally:
@@ -97,28 +99,28 @@ class Remote(Generic[Stub]):
         try:
             self.call(cancel, jobs_pb2.CancelJobRequest(job_id=job_id), timeout_s=3.0)
         except NucleateError:
-            self._note(f"{self.service} could not be told to stop {job_id}")
+            self._notify(f"{self.service} could not be told to stop {job_id}")
 
-    def _domain(self, error: grpc.RpcError) -> NucleateError:
+    def _domain_error(self, error: grpc.RpcError) -> NucleateError:
         domain: NucleateError = rpc_error_to_domain(error)
-        lost = error.code() is grpc.StatusCode.CANCELLED or type(domain) is Unreachable
-        if lost and error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED and not _said_by_server(error):
+        disconnected = error.code() is grpc.StatusCode.CANCELLED or type(domain) is Unreachable
+        if disconnected and error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED and not _server_error_name(error):
             return Unreachable(f"{self.service} at {self.endpoint} cannot be reached: start it with `nucleate up`")
         return domain
 
 
-def _said_by_server(error: grpc.RpcError) -> str:
+def _server_error_name(error: grpc.RpcError) -> str:
     """Return the name of the domain error a server raised; "" if it is the connection that failed."""
     trailing: Any = error.trailing_metadata() or ()
     return str(dict(trailing).get(ERROR_KEY, ""))
 
 
-def _worth_another_try(error: grpc.RpcError) -> bool:
+def _is_retryable(error: grpc.RpcError) -> bool:
     """Tell a lost connection or a stopping server (which ends its streams as CANCELLED) from an answer."""
-    said = _said_by_server(error)
+    error_name = _server_error_name(error)
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return said != StoreUnreachable.__name__
-    return error.code() is grpc.StatusCode.CANCELLED and not said
+        return error_name != StoreUnreachable.__name__
+    return error.code() is grpc.StatusCode.CANCELLED and not error_name
 
 
 def _jobs_stub(channel: grpc.Channel) -> Any:

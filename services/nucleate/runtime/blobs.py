@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nucleate.errors import CorruptBlob, InvalidInput, TooLarge
 from nucleate.runtime.store.fence import SEALED, FencedStore
-from nucleate.runtime.store.keys import shown
+from nucleate.runtime.store.keys import quoted
 from nucleate.runtime.store.protocol import ObjectStore
 from nucleate.v1 import common_pb2
 
@@ -68,9 +68,9 @@ class Blobs:
         if not image.inline:
             return self.get(image.data)
         if image.HasField("data"):
-            raise InvalidInput(f"image {shown(image.id)} has bytes inline and a blob: send one of them")
+            raise InvalidInput(f"image {quoted(image.id)} has bytes inline and a blob: send one of them")
         if len(image.inline) > MAX_INLINE:
-            raise TooLarge(f"image {shown(image.id)} has {len(image.inline)} bytes inline, over {MAX_INLINE}: send it by blob")
+            raise TooLarge(f"image {quoted(image.id)} has {len(image.inline)} bytes inline, over {MAX_INLINE}: send it by blob")
         return image.inline
 
     def put_file(self, path: Path, media_type: str) -> common_pb2.Blob:
@@ -101,7 +101,9 @@ class Blobs:
 
 def _checked_uri(blob: common_pb2.Blob) -> str:
     if not _URI.fullmatch(blob.uri):
-        raise InvalidInput(f"blob uri {shown(blob.uri)} is not sha256/ab/abcd… or sealed/ab/abcd…: send a blob as it was given")
+        raise InvalidInput(
+            f"blob uri {quoted(blob.uri)} is not sha256/ab/abcd… or sealed/ab/abcd…: send a blob as it was given"
+        )
     return blob.uri
 
 
@@ -109,5 +111,5 @@ def _check(blob: common_pb2.Blob, size: int, digest: str) -> None:
     if size != blob.size or digest != blob.sha256 or not blob.uri.endswith(digest):
         raise CorruptBlob(
             f"blob {blob.uri}: {size} bytes of sha256 {digest[:12]}… stored, "
-            f"{blob.size} bytes of {shown(blob.sha256[:12])}… wanted; store it again"
+            f"{blob.size} bytes of {quoted(blob.sha256[:12])}… wanted; store it again"
         )

@@ -57,13 +57,15 @@ def connect(endpoint: str, settings: ChannelSettings | None = None, options: Opt
     TLS and token are those of the environment, or of `settings`. Raise `InvalidInput` if they cannot be used.
     """
     settings = settings or ChannelSettings()
-    credentials, every = channel_credentials(settings), (*CHANNEL_OPTIONS, *options)
-    secured = grpc.secure_channel(endpoint, credentials, every) if credentials else grpc.insecure_channel(endpoint, every)
+    credentials, all_options = channel_credentials(settings), (*CHANNEL_OPTIONS, *options)
+    secured = (
+        grpc.secure_channel(endpoint, credentials, all_options) if credentials else grpc.insecure_channel(endpoint, all_options)
+    )
     token = bearer(settings.token.get_secret_value())
-    return grpc.intercept_channel(secured, _WithToken(token)) if token else secured
+    return grpc.intercept_channel(secured, _TokenInterceptor(token)) if token else secured
 
 
-class _Details(NamedTuple):
+class _CallDetails(NamedTuple):
     """`grpc.ClientCallDetails` with its fields."""
 
     method: str
@@ -74,7 +76,7 @@ class _Details(NamedTuple):
     compression: grpc.Compression | None
 
 
-class _WithToken(
+class _TokenInterceptor(
     grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg] # generic in its stub only
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
@@ -88,7 +90,7 @@ class _WithToken(
     def _call(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         metadata = (*(details.metadata or ()), *self._token)
         fields = details.timeout, metadata, details.credentials, details.wait_for_ready, details.compression
-        return continuation(_Details(details.method, *fields), request)
+        return continuation(_CallDetails(details.method, *fields), request)
 
     intercept_unary_unary: Any = _call
     intercept_unary_stream: Any = _call

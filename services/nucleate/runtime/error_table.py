@@ -29,8 +29,8 @@ TABLE: Final[dict[type[errors.NucleateError], tuple[grpc.StatusCode, int]]] = {
     errors.Unauthenticated: (Code.UNAUTHENTICATED, 12),
 }
 _BY_CODE: Final = {code: domain for domain, (code, _) in TABLE.items()}
-# What gRPC says of connections that no repetition mends, and what to do about each.
-_HANDSHAKES: Final = {
+# What gRPC says of connections that no retry mends, and what to do about each.
+_HANDSHAKE_FAULTS: Final = {
     "CERTIFICATE_VERIFY_FAILED": "no known authority signed its certificate: set NUCLEATE_TLS_CA, or give the client ca=",
     "Hostname Verification": "its certificate is for another host name: call it by a name that is in the certificate",
     "WRONG_VERSION_NUMBER": "it does not speak TLS: give it a certificate, or call it without NUCLEATE_TLS_CA (ca=, tls=)",
@@ -75,7 +75,7 @@ def error_named(name: str, message: str) -> errors.NucleateError | None:
     return None
 
 
-def trailing_of(error: BaseException) -> tuple[tuple[str, str], ...]:
+def trailing_metadata_of(error: BaseException) -> tuple[tuple[str, str], ...]:
     """Return the trailing metadata that tells a client what `error` was."""
     named = ((ERROR_KEY, type(error).__name__),)
     return (*named, (RETRY_KEY, str(round(1000 * error.retry_after)))) if isinstance(error, errors.Overloaded) else named
@@ -88,20 +88,22 @@ def rpc_error_to_domain(error: grpc.RpcError) -> errors.NucleateError:
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(metadata)
     after = str(trailing.get(RETRY_KEY, ""))
-    return told(error.code(), error.details() or "", str(trailing.get(ERROR_KEY, "")), int(after) if after.isdecimal() else 0)
+    return error_from_status(
+        error.code(), error.details() or "", str(trailing.get(ERROR_KEY, "")), int(after) if after.isdecimal() else 0
+    )
 
 
-def told(code: grpc.StatusCode, message: str, name: str = "", retry_after_ms: int = 0) -> errors.NucleateError:
-    """Return the domain error for what a server tells: its class by `name`, or else by the code."""
-    error = (error_named(name, message) if name else None) or _unnamed(code, message)
+def error_from_status(code: grpc.StatusCode, message: str, name: str = "", retry_after_ms: int = 0) -> errors.NucleateError:
+    """Return the domain error for a server's status: its class by `name`, or else by the code."""
+    error = (error_named(name, message) if name else None) or _error_by_code(code, message)
     if isinstance(error, errors.Overloaded) and retry_after_ms:
         error.retry_after = retry_after_ms / 1000
     return error
 
 
-def _unnamed(code: grpc.StatusCode, details: str) -> errors.NucleateError:
+def _error_by_code(code: grpc.StatusCode, details: str) -> errors.NucleateError:
     if code is Code.UNAVAILABLE:
-        if fault := next((words for sign, words in _HANDSHAKES.items() if sign in details), ""):
+        if fault := next((words for sign, words in _HANDSHAKE_FAULTS.items() if sign in details), ""):
             return errors.Precondition(f"the service was found, but {fault}")
         if "last error" in details and ("Socket closed" in details or "Connection reset" in details):
             return errors.Unreachable(

@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 
-class Registrar:
+class ServiceNameRecorder:
     """Stands in for the server while servicers are added, and keeps their services' names."""
 
     def __init__(self, server: grpc.Server) -> None:
@@ -30,7 +30,7 @@ class Registrar:
 
 
 class Health:
-    """Standard health (Check and Watch) and reflection for the given services; NOT_SERVING until told otherwise."""
+    """Standard health (Check and Watch) and reflection for the given services; NOT_SERVING at first."""
 
     def __init__(self, server: grpc.Server, services: list[str]) -> None:
         self._services = ["", *services]

@@ -1,4 +1,4 @@
-"""What every call passes through: the error table, one log line, one observation."""
+"""The interceptor of every call: the error table, one log line, one observation in the metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import structlog
 
-from nucleate.runtime.error_table import status_of, trailing_of
+from nucleate.runtime.error_table import status_of, trailing_metadata_of
 from nucleate.runtime.telemetry import Metrics
 
 _log = structlog.get_logger()
@@ -19,17 +19,17 @@ _log = structlog.get_logger()
 
 @dataclass
 class _Call:
-    """One call under way."""
+    """One call in progress."""
 
     service: str
     method: str
     context: grpc.ServicerContext
     job_id: str = ""
-    began: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=time.perf_counter)
 
 
-class Boundary(grpc.ServerInterceptor):  # type: ignore[type-arg] # generic in its stub only
-    """Maps domain errors to status codes, hides all others, and observes. Health and reflection pass untouched."""
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] # generic in its stub only
+    """Maps domain errors to status codes, hides all others, logs and measures. Health and reflection pass untouched."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -66,34 +66,34 @@ class Boundary(grpc.ServerInterceptor):  # type: ignore[type-arg] # generic in i
         code = grpc.StatusCode.OK
         try:
             yield
-            code = _code_set(call.context) or code
+            code = _status_set_by_servicer(call.context) or code
         except GeneratorExit:  # the caller has gone
             code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
-            aborted = _code_set(call.context)
-            if aborted:  # by the servicer itself
-                code = aborted
+            status = _status_set_by_servicer(call.context)
+            if status:  # by the servicer itself
+                code = status
                 raise
             if type(error) is grpc.RpcError:  # so ends the reading of a stream whose caller has gone
                 code = grpc.StatusCode.CANCELLED
                 raise
             code, message = status_of(error)
-            call.context.set_trailing_metadata(trailing_of(error))
+            call.context.set_trailing_metadata(trailing_metadata_of(error))
             call.context.abort(code, message)
         finally:
             in_flight.dec()
             self._report(call, code)
 
     def _report(self, call: _Call, code: grpc.StatusCode) -> None:
-        seconds = time.perf_counter() - call.began
+        seconds = time.perf_counter() - call.started
         self._metrics.calls.labels(call.service, call.method, code.name).inc()
         self._metrics.seconds.labels(call.service, call.method).observe(seconds)
         job = {"job_id": call.job_id} if call.job_id else {}
         _log.info("rpc", service=call.service, method=call.method, code=code.name, ms=round(seconds * 1000, 2), **job)
 
 
-def _code_set(context: grpc.ServicerContext) -> grpc.StatusCode | None:
+def _status_set_by_servicer(context: grpc.ServicerContext) -> grpc.StatusCode | None:
     """Return the code a servicer set by hand, if it did."""
     code = context.code()  # type: ignore[attr-defined] # missing in its stub
     return code if isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK else None

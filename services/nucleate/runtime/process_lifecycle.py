@@ -1,4 +1,4 @@
-"""The life of a service's process: start, tell the port, wait for a signal, drain."""
+"""Lifecycle of a service's process: start, write the port file, wait for a signal, drain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucleate.runtime.error_table import exit_code
 from nucleate.runtime.settings import ServiceSettings
 from nucleate.runtime.telemetry import configure_logging
 
-LAST_SECONDS = 30.0
+EXIT_SECONDS = 30.0
 S = TypeVar("S", bound=ServiceSettings)
 
 
@@ -36,7 +36,7 @@ def read_settings(name: str, kind: Callable[[], S]) -> S:
     try:
         return kind()
     except NucleateError as error:
-        _give_up(name, error)
+        _exit_with_error(name, error)
 
 
 def serve_until_stopped(name: str, settings: ServiceSettings, start: Callable[[], Stoppable]) -> None:
@@ -49,19 +49,19 @@ def serve_until_stopped(name: str, settings: ServiceSettings, start: Callable[[]
     try:
         running = start()
     except NucleateError as error:
-        _give_up(name, error)
+        _exit_with_error(name, error)
     if port_file:
-        _write_whole(port_file, f"{running.port}\n")
+        _write_atomically(port_file, f"{running.port}\n")
     stopping.wait()
     structlog.get_logger().info("draining", service=name)
     ended = running.stop()
     structlog.get_logger().info("stopped", service=name, ended=ended)
     if not ended:
         os._exit(0)  # its thread is deep in native code, which crashes when the interpreter goes away under it
-    _exit_within(LAST_SECONDS)
+    _exit_within(EXIT_SECONDS)
 
 
-def _give_up(name: str, error: NucleateError) -> NoReturn:
+def _exit_with_error(name: str, error: NucleateError) -> NoReturn:
     sys.stderr.write(f"nucleate {name}: {error}\n")
     sys.exit(exit_code(error))
 
@@ -80,7 +80,7 @@ def _port_file(name: str, settings: ServiceSettings) -> Path | None:
     return path
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     """Write so that a reader sees all of it or no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")

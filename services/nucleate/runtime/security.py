@@ -1,4 +1,4 @@
-"""TLS and the shared token: what a server shows, what a caller checks, and who may call."""
+"""TLS and the shared token: the server's certificate, the caller's trust, and who may call."""
 
 from __future__ import annotations
 
@@ -77,28 +77,28 @@ def warn_if_open(service: str, settings: ServiceSettings) -> None:
 
 
 class Authentication(grpc.ServerInterceptor):  # type: ignore[type-arg] # generic in its stub only
-    """Refuses calls without the shared token. Health is told to anybody; everything else, reflection included, is not."""
+    """Refuses calls without the shared token. Health answers anybody; everything else, reflection included, does not."""
 
     def __init__(self, token: str) -> None:
-        self._wanted = [value.encode() for _, value in bearer(token)]
+        self._expected = [value.encode() for _, value in bearer(token)]
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """Let the call through, or put a refusal in its place."""
         handler = continuation(handler_call_details)
-        if handler is None or not self._wanted or handler_call_details.method.startswith(_HEALTH):
+        if handler is None or not self._expected or handler_call_details.method.startswith(_HEALTH):
             return handler
-        shown = [value for name, value in handler_call_details.invocation_metadata if name == HEADER]
-        if len(shown) == 1 and hmac.compare_digest(_bytes(shown[0]), self._wanted[0]):
+        sent = [value for name, value in handler_call_details.invocation_metadata if name == HEADER]
+        if len(sent) == 1 and hmac.compare_digest(_bytes(sent[0]), self._expected[0]):
             return handler
         # A stream handler refuses calls of any kind, and without waiting for their first message.
-        return grpc.stream_stream_rpc_method_handler(_wrong if shown else _missing)
+        return grpc.stream_stream_rpc_method_handler(_refuse_unknown_token if sent else _refuse_missing_token)
 
 
-def _missing(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+def _refuse_missing_token(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
     return _refuse(context, "this service asks for a token: set NUCLEATE_TOKEN, or give the client token=")
 
 
-def _wrong(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+def _refuse_unknown_token(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
     return _refuse(context, "this service does not know that token: compare NUCLEATE_TOKEN on both sides")
 
 

@@ -12,10 +12,10 @@ import structlog
 
 from nucleate.errors import Precondition
 from nucleate.runtime.blobs import Blobs
-from nucleate.runtime.health import Health, Registrar
-from nucleate.runtime.interceptor import Boundary
+from nucleate.runtime.health import Health, ServiceNameRecorder
+from nucleate.runtime.interceptor import CallInterceptor
 from nucleate.runtime.jobs import JobRunner, JobsServicer
-from nucleate.runtime.jobs.curves import Curves
+from nucleate.runtime.jobs.curves import CurveWriter
 from nucleate.runtime.process_lifecycle import read_settings, serve_until_stopped
 from nucleate.runtime.security import Authentication, server_credentials, warn_if_open
 from nucleate.runtime.service_context import ServiceContext
@@ -55,7 +55,7 @@ class RunningServer:
         health.serving()
 
     def stop(self) -> bool:
-        """Say NOT_SERVING, interrupt the jobs, give calls under way `drain_seconds` to finish. False: a job would not end."""
+        """Say NOT_SERVING, interrupt the jobs, give calls in progress `drain_seconds` to finish. False: a job would not end."""
         drain = self.context.settings.drain_seconds
         self._health.draining()
         stopped = self._server.stop(drain)
@@ -75,20 +75,20 @@ def start_server(name: str, register: Register, settings: ServiceSettings) -> Ru
         StoreUnreachable: the store cannot be opened.
     """
     metrics = Metrics(name)
-    guards = [Boundary(metrics), Authentication(settings.token.get_secret_value())]
+    interceptors = [CallInterceptor(metrics), Authentication(settings.token.get_secret_value())]
     pool = ThreadPoolExecutor(settings.rpc_threads, thread_name_prefix=name)
-    server = grpc.server(pool, interceptors=guards, options=OPTIONS, compression=grpc.Compression.NoCompression)
+    server = grpc.server(pool, interceptors=interceptors, options=OPTIONS, compression=grpc.Compression.NoCompression)
     port = _bind(server, settings)  # before anything slow happens
     warn_if_open(name, settings)
     store = open_store(settings.store, settings)
-    curves = Curves(settings.curves / name) if settings.curves else None
+    curves = CurveWriter(settings.curves / name) if settings.curves else None
     jobs = JobRunner(store, name, metrics.job_event, curves)
     metrics.watch_running(jobs.running)
     context = ServiceContext(name, settings, store, Blobs(store), jobs, metrics.registry)
-    registrar = Registrar(server)
-    register(cast("grpc.Server", registrar), context)
-    jobs_pb2_grpc.add_JobsServiceServicer_to_server(JobsServicer(jobs), registrar)
-    running = RunningServer(server, port, context, Health(server, registrar.services), metrics)
+    recorder = ServiceNameRecorder(server)
+    register(cast("grpc.Server", recorder), context)
+    jobs_pb2_grpc.add_JobsServiceServicer_to_server(JobsServicer(jobs), recorder)
+    running = RunningServer(server, port, context, Health(server, recorder.services), metrics)
     where = {"endpoint": running.endpoint, "metrics_port": running.metrics_port, "store": settings.store}
     structlog.get_logger().info("serving", service=name, **where)
     return running

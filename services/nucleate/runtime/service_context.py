@@ -1,4 +1,4 @@
-"""What a servicer is given."""
+"""The dependencies of a servicer."""
 
 from __future__ import annotations
 

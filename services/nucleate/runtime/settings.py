@@ -56,7 +56,7 @@ class ChannelSettings(Settings):
 
 
 class ServiceSettings(StoreSettings, ChannelSettings):
-    """What every service can be told; a service adds its own fields in a subclass."""
+    """Settings of every service; a service adds its own fields in a subclass."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535, description="0 takes a free port")

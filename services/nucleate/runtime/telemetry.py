@@ -65,8 +65,8 @@ class Metrics:
     def expose(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
         """Serve the metrics over HTTP; return the port and a function that stops it. Raise `Precondition` if it is taken."""
         try:
-            kind = _Quick6 if ":" in host else _Quick
-            server = make_server(host, port, make_wsgi_app(self.registry), kind, handler_class=_Silent)
+            kind = _ThreadingServerIPv6 if ":" in host else _ThreadingServer
+            server = make_server(host, port, make_wsgi_app(self.registry), kind, handler_class=_QuietHandler)
         except OSError as error:
             raise Precondition(f"metrics port {host}:{port} cannot be used: {error.strerror}; choose another") from None
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="metrics", daemon=True)
@@ -80,20 +80,20 @@ class Metrics:
         return server.server_port, stop
 
 
-class _Quick(ThreadingMixIn, WSGIServer):
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
     """One thread per reader, and no wait for readers at the end."""
 
     daemon_threads = True
     allow_reuse_address = True
 
 
-class _Quick6(_Quick):
+class _ThreadingServerIPv6(_ThreadingServer):
     """The same on an IPv6 address."""
 
     address_family = socket.AF_INET6
 
 
-class _Silent(WSGIRequestHandler):
+class _QuietHandler(WSGIRequestHandler):
     """Every scrape would be a line on stderr."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name

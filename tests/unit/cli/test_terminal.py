@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nucleate import errors
-from nucleate.orchestrator.cli.terminal.exit_codes import code_of, complain
+from nucleate.orchestrator.cli.terminal.exit_codes import exit_code_of, print_error
 from nucleate.orchestrator.cli.terminal.options import parse_point
 from nucleate.orchestrator.cli.terminal.printing import duration, show_table
 from nucleate.orchestrator.cli.terminal.progress import PlainDisplay
@@ -51,12 +51,12 @@ def test_plain_progress_is_a_line_per_stage(capsys):
     ],
 )
 def test_exit_codes(error: errors.NucleateError, code: int):
-    assert code_of(error) == code
+    assert exit_code_of(error) == code
 
 
 def test_every_error_is_one_line(capsys):
-    assert complain(errors.InvalidImage("x.png is\n  damaged")) == 2
-    assert complain(ZeroDivisionError("division by zero")) == 1
+    assert print_error(errors.InvalidImage("x.png is\n  damaged")) == 2
+    assert print_error(ZeroDivisionError("division by zero")) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: x.png is damaged"
     assert lines[1].startswith("error: ZeroDivisionError: division by zero; this is a defect")

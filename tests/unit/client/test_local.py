@@ -12,19 +12,21 @@ from pathlib import Path
 import pytest
 
 from nucleate.client.local.ports import HOST, free_ports, is_free
-from nucleate.client.local.process_registry import ServiceRecord, State, load_state, locked, save_state
-from nucleate.client.local.processes import identity, last_words, spawn, stop
+from nucleate.client.local.process_registry import ProcessRegistry, ServiceRecord, load_registry, registry_lock, save_registry
+from nucleate.client.local.processes import identity, last_log_line, spawn, stop
 from nucleate.errors import Precondition
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 
 
 def test_state_goes_to_disk_and_back(tmp_path: Path):
-    state = State("file:///x", kept=True, services={"hovernet": ServiceRecord(20_001, os.getpid(), identity(os.getpid()))})
-    save_state(tmp_path, state)
-    assert load_state(tmp_path) == state
-    assert list(state.running) == ["hovernet"]
-    assert state.endpoints == {"hovernet": "127.0.0.1:20001"}
+    registry = ProcessRegistry(
+        "file:///x", kept=True, services={"hovernet": ServiceRecord(20_001, os.getpid(), identity(os.getpid()))}
+    )
+    save_registry(tmp_path, registry)
+    assert load_registry(tmp_path) == registry
+    assert list(registry.running) == ["hovernet"]
+    assert registry.endpoints == {"hovernet": "127.0.0.1:20001"}
 
 
 def test_a_recycled_pid_is_not_our_process():
@@ -45,13 +47,13 @@ def test_a_zombie_is_not_alive():
 def test_a_damaged_state_file_is_told(tmp_path: Path, text: str):
     (tmp_path / "services.json").write_text(text)
     with pytest.raises(Precondition, match="is damaged"):
-        load_state(tmp_path)
+        load_registry(tmp_path)
 
 
 def test_one_command_at_a_time(tmp_path: Path):
-    with locked(tmp_path), pytest.raises(Precondition, match="wait for it"), locked(tmp_path):
+    with registry_lock(tmp_path), pytest.raises(Precondition, match="wait for it"), registry_lock(tmp_path):
         pass
-    with locked(tmp_path):
+    with registry_lock(tmp_path):
         pass
 
 
@@ -68,7 +70,7 @@ def test_a_process_that_ignores_the_request_is_killed(tmp_path: Path):
     log = tmp_path / "logs" / "stubborn.log"
     process = spawn([sys.executable, "-c", STUBBORN], os.environ, log)
     deadline = time.monotonic() + 20
-    while last_words(log, 0) != "ready" and time.monotonic() < deadline:
+    while last_log_line(log, 0) != "ready" and time.monotonic() < deadline:
         time.sleep(0.01)
     known = identity(process.pid)
     assert stop({process.pid: "somebody else"}, 0.0) == set()
@@ -81,8 +83,8 @@ def test_a_process_that_ignores_the_request_is_killed(tmp_path: Path):
 def test_last_words(tmp_path: Path):
     log = tmp_path / "x.log"
     log.write_bytes(b'old\nTraceback\nValueError: bad\n\n{"event": "draining"}\n')
-    assert last_words(log, 0) == "draining"
-    assert last_words(log, log.stat().st_size) == ""
+    assert last_log_line(log, 0) == "draining"
+    assert last_log_line(log, log.stat().st_size) == ""
     log.write_bytes(b"ValueError: bad\n\n")
-    assert last_words(log, 0) == "ValueError: bad"
-    assert last_words(tmp_path / "none.log", 0) == ""
+    assert last_log_line(log, 0) == "ValueError: bad"
+    assert last_log_line(tmp_path / "none.log", 0) == ""

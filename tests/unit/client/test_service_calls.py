@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nucleate.client.local.ports import free_ports
-from nucleate.client.service_calls import Remote
+from nucleate.client.service_calls import ServiceClient
 from nucleate.errors import InvalidImage, StoreUnreachable, Unreachable
 from nucleate.runtime.server import RunningServer, ServiceSettings, start_server
 from nucleate.v1 import common_pb2, synthesis_pb2, synthesis_pb2_grpc
@@ -40,8 +40,8 @@ def serve(servicer: Counting, port: int = 0) -> RunningServer:
     )
 
 
-def remote_at(endpoint: str, notes: list[str]) -> Remote[Any]:
-    return Remote("synthesis", endpoint, synthesis_pb2_grpc.SynthesisServiceStub, notes.append)
+def remote_at(endpoint: str, notes: list[str]) -> ServiceClient[Any]:
+    return ServiceClient("synthesis", endpoint, synthesis_pb2_grpc.SynthesisServiceStub, notes.append)
 
 
 REQUEST = synthesis_pb2.SynthesizeRequest(job_id="count", count=7)
@@ -72,7 +72,7 @@ def test_a_killed_server_is_waited_for_and_asked_again(tmp_path):
 def test_a_server_that_is_not_there_is_given_up_soon_with_the_fix(tmp_path):
     notes: list[str] = []
     remote = remote_at(f"127.0.0.1:{free_ports(1, tmp_path, set())[0]}", notes)
-    remote.first_patience_s = 0.1
+    remote.connect_timeout_s = 0.1
     with pytest.raises(Unreachable, match=r"synthesis at 127\.0\.0\.1:\d+ cannot be reached: start it with `nucleate up`"):
         remote.follow(remote.stub.Synthesize, REQUEST, lambda _: None)
     remote.close()

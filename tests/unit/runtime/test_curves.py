@@ -9,7 +9,7 @@ from tensorboardX.proto import event_pb2
 
 from nucleate import errors
 from nucleate.runtime.jobs import JobRunner
-from nucleate.runtime.jobs.curves import Curves
+from nucleate.runtime.jobs.curves import CurveWriter
 from nucleate.runtime.store.memory import MemoryStore
 from nucleate.v1 import refiner_pb2 as pb
 
@@ -41,7 +41,7 @@ def test_a_job_leaves_a_point_per_step_and_takes_back_what_it_repeats(tmp_path: 
     for _ in range(2):
         request = pb.RefinerServiceTrainRequest(job_id="a-job")
         try:
-            list(JobRunner(store, "s", curves=Curves(tmp_path)).stream(request, pb.RefinerServiceTrainResponse, work))
+            list(JobRunner(store, "s", curves=CurveWriter(tmp_path)).stream(request, pb.RefinerServiceTrainResponse, work))
         except errors.Precondition:
             assert [e.step for e in events(tmp_path / "a-job") if e.summary.value] == [1, 2, 3]
     found = events(tmp_path / "a-job")

@@ -6,7 +6,15 @@ import grpc
 import pytest
 
 from nucleate import errors
-from nucleate.runtime.error_table import TABLE, Internal, error_named, exit_code, rpc_error_to_domain, status_of, trailing_of
+from nucleate.runtime.error_table import (
+    TABLE,
+    Internal,
+    error_named,
+    exit_code,
+    rpc_error_to_domain,
+    status_of,
+    trailing_metadata_of,
+)
 
 
 class Failed(grpc.RpcError, grpc.Call):
@@ -62,7 +70,7 @@ def test_other_errors_are_hidden_and_keep_one_reference() -> None:
 
 def test_overload_comes_back_with_its_hint() -> None:
     raised = errors.Overloaded("32 sessions are open", retry_after=0.25)
-    back = rpc_error_to_domain(Failed(*status_of(raised), trailing_of(raised)))
+    back = rpc_error_to_domain(Failed(*status_of(raised), trailing_metadata_of(raised)))
     assert isinstance(back, errors.Overloaded)
     assert (str(back), back.retry_after) == ("32 sessions are open", 0.25)
     without = rpc_error_to_domain(Failed(*status_of(raised), (("nucleate-error", "Overloaded"),)))

@@ -14,7 +14,7 @@ from nucleate import errors
 from nucleate.runtime.jobs import Job, JobRunner
 from nucleate.runtime.jobs.execution import Execution, Interrupted
 from nucleate.runtime.jobs.owner import LEASE_SECONDS, Owner
-from nucleate.runtime.jobs.record import JobRecord, digest_of
+from nucleate.runtime.jobs.record import JobRecord, request_digest
 from nucleate.runtime.settings import ServiceSettings
 from nucleate.runtime.store import MemoryStore
 from nucleate.v1 import jobs_pb2
@@ -27,8 +27,8 @@ def left_by(owner: Owner, *, heard_before: float) -> MemoryStore:
     """A store with a job that `owner` was running, last heard of `heard_before` seconds ago."""
     store = MemoryStore()
     record = JobRecord(store, "s", "job")
-    record.claim(digest_of(REQUEST))
-    assert record.begin(1, owner)
+    record.claim(request_digest(REQUEST))
+    assert record.claim_attempt(1, owner)
     record.write(1, jobs_pb2.GetJobResponse(state=jobs_pb2.JOB_STATE_RUNNING))
     state = json.loads(store.get("jobs/s/job/attempts/000001/state"))
     state["heard"] -= heard_before
@@ -83,8 +83,8 @@ def test_a_job_without_its_process_is_interrupted_and_taken_over(owner: Owner, s
 
 def test_one_attempt_has_one_owner() -> None:
     record = JobRecord(MemoryStore(), "s", "job")
-    assert record.begin(1, ALIVE)
-    assert not record.begin(1, ELSEWHERE)
+    assert record.claim_attempt(1, ALIVE)
+    assert not record.claim_attempt(1, ELSEWHERE)
 
 
 def test_racing_replicas_run_each_job_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +110,9 @@ def test_racing_replicas_run_each_job_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_digest_tells_type_and_every_field_but_not_the_order_of_a_map() -> None:
     one = pb.RefinerServiceTrainResult(metrics={"a": 1.0, "b": 2.0})
     two = pb.RefinerServiceTrainResult(metrics={"b": 2.0, "a": 1.0})
-    assert digest_of(one) == digest_of(two)
-    assert digest_of(pb.RefineRequest()) != digest_of(pb.RefinerServiceTrainRequest())
-    assert digest_of(pb.RefinerServiceTrainRequest(seed=1)) != digest_of(pb.RefinerServiceTrainRequest(seed=2))
+    assert request_digest(one) == request_digest(two)
+    assert request_digest(pb.RefineRequest()) != request_digest(pb.RefinerServiceTrainRequest())
+    assert request_digest(pb.RefinerServiceTrainRequest(seed=1)) != request_digest(pb.RefinerServiceTrainRequest(seed=2))
 
 
 def test_eta_comes_from_the_steps_of_this_attempt(monkeypatch: pytest.MonkeyPatch) -> None:

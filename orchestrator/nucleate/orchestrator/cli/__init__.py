@@ -1,4 +1,4 @@
-"""The command `nucleate`: results on stdout, progress on stderr, exit codes as in `exits`.
+"""The command `nucleate`: results on stdout, progress on stderr, exit codes as in `terminal.exit_codes`.
 
 Every command imports what it needs when it runs, so that `nucleate --help` answers at once.
 """
@@ -15,16 +15,16 @@ from types import FrameType
 def main() -> None:
     """Run the command line and exit with its code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+        signal.signal(number, _raise_exit)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; return its exit code, with any error told in one line on stderr."""
+    """Run one command; return its exit code, with any error in one line on stderr."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines are not meant for users
     warnings.filterwarnings("ignore", module="PIL")  # of damaged files, which the error line names
     from nucleate.orchestrator.cli.command_tree import app
-    from nucleate.orchestrator.cli.terminal.exit_codes import FAILED, INTERRUPTED, OK, complain
+    from nucleate.orchestrator.cli.terminal.exit_codes import FAILED, INTERRUPTED, OK, print_error
 
     try:
         status = app(args=arguments, prog_name="nucleate", standalone_mode=False)
@@ -33,12 +33,12 @@ def run(arguments: list[str]) -> int:
         sys.stdout = None
         return FAILED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last stop: nothing ends in a traceback
-        return complain(error)
+        return print_error(error)
     if status == INTERRUPTED:  # typer turns Ctrl-C into this code
-        return complain(KeyboardInterrupt())
+        return print_error(KeyboardInterrupt())
     return status if isinstance(status, int) else OK
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
+def _raise_exit(number: int, _frame: FrameType | None) -> None:
     """End by an exception, so that processes the command started are stopped."""
     raise SystemExit(128 + number)

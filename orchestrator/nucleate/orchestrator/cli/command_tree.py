@@ -19,8 +19,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         print(version("nucleate"))
@@ -29,7 +29,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    _asked: Annotated[
+    _version_requested: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:

@@ -25,7 +25,7 @@ ANNOTATION_FORMATS = "PNG, TIFF, .npy, ImageScope .xml, QuPath .geojson or HoVer
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One image or mask of the user's. `id` is the file's stem; `size` is (width, height) where the header tells."""
+    """One image or mask of the user's. `id` is the file's stem; `size` is (width, height) where the header has it."""
 
     id: str
     path: Path
@@ -107,9 +107,9 @@ def maps_paired(predicted: Sequence[SourceFile], truth: Sequence[SourceFile]) ->
     if len(predicted) == len(truth) == 1:
         return [_same_size(predicted[0], truth[0])]
     by_id, ids = {mask.id: mask for mask in truth}, {mask.id for mask in predicted}
-    lonely = next((mask for mask in (*predicted, *truth) if mask.id not in ids & by_id.keys()), None)
-    if lonely:
-        raise InvalidMask(f"{lonely.path} has no counterpart of the same name: PRED and TRUE need the same images")
+    unpaired = next((mask for mask in (*predicted, *truth) if mask.id not in ids & by_id.keys()), None)
+    if unpaired:
+        raise InvalidMask(f"{unpaired.path} has no counterpart of the same name: PRED and TRUE need the same images")
     return [_same_size(mask, by_id[mask.id]) for mask in predicted]
 
 

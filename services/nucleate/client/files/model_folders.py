@@ -48,7 +48,7 @@ def load_model(reference: str, blobs: Blobs, kind: str = "") -> common_pb2.Model
 
 
 def check_model(reference: str, kind: str) -> None:
-    """Raise what `load_model` would raise of a folder, before anything is started or stored; a URI cannot be told yet."""
+    """Raise what `load_model` would raise of a folder, before anything is started or stored; a URI cannot be checked yet."""
     if not reference.startswith(URI):
         _check_kind(reference, _read_card(Path(reference))[0], kind)
 
@@ -72,7 +72,7 @@ def _read_card(folder: Path) -> tuple[str, bytes, list[Path]]:
     """Return the kind, the card's bytes and the model's other files."""
     try:
         card = (folder / CARD).read_bytes()
-        paths = sorted(path for path in folder.iterdir() if _belongs(path))
+        paths = sorted(path for path in folder.iterdir() if _is_model_file(path))
     except OSError:
         raise InvalidModel(f"no model at {folder}: give a folder with {CARD}{_hint(folder)}") from None
     try:
@@ -89,7 +89,7 @@ def _check_kind(reference: str, kind: str, wanted: str) -> None:
         raise InvalidModel(f"model {reference} is of kind '{kind}': this command takes a model of kind '{wanted}'")
 
 
-def _belongs(path: Path) -> bool:
+def _is_model_file(path: Path) -> bool:
     return path.is_file() and path.name != CARD and not path.name.startswith(".")
 
 

@@ -35,12 +35,12 @@ def output_folder(target: Path) -> Iterator[Path]:
     if target.exists() and not target.is_dir():
         raise InvalidInput(f"--out {target} is a file: give a folder")
     created = _missing_parents(target)
-    with _explained(target):
+    with _domain_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
         yield staging
-        with _explained(target):
+        with _domain_errors(target):
             staging.chmod(0o777 & ~_umask())
             _move(staging, target)
             created = []
@@ -56,7 +56,7 @@ def write_file(target: Path, data: bytes) -> None:
     target = target.absolute()
     if target.is_dir():
         raise InvalidInput(f"--out {target} is a folder: give a file name")
-    with _explained(target):
+    with _domain_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -88,7 +88,7 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def _domain_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as failure:

@@ -8,16 +8,16 @@ from nucleate.client.files.input_files import SourceFile
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 
-Counted = Callable[[int, str], None]
+OnUploaded = Callable[[int, str], None]
 
 
-def upload_images(blobs: Blobs, files: Iterable[SourceFile], counted: Counted | None = None) -> list[common_pb2.Image]:
-    """Store each file's bytes as they are; return one Image per file, in order. `counted(n, id)` is told after each."""
+def upload_images(blobs: Blobs, files: Iterable[SourceFile], on_uploaded: OnUploaded | None = None) -> list[common_pb2.Image]:
+    """Store each file's bytes as they are; return one Image per file, in order. `on_uploaded(n, id)` is called after each."""
     images = []
     for number, file in enumerate(files, 1):
         images.append(common_pb2.Image(id=file.id, data=blobs.put(file.data, file.media_type)))
-        if counted:
-            counted(number, file.id)
+        if on_uploaded:
+            on_uploaded(number, file.id)
     return images
 
 

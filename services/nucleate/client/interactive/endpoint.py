@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from nucleate.client.local.installation import endpoint_variable
 from nucleate.errors import InvalidInput, NucleateError, SessionConflict, Unreachable
-from nucleate.runtime.error_table import told
+from nucleate.runtime.error_table import error_from_status
 from nucleate.runtime.security import bearer
 from nucleate.runtime.settings import ChannelSettings
 from nucleate.v1 import common_pb2
@@ -91,7 +91,7 @@ def read_answer(answer: pb.InteractResponse, field: str) -> Any:
     if answer.WhichOneof("answer") == field:
         return getattr(answer, field)
     error = answer.error
-    raise told(_CODES.get(error.code, grpc.StatusCode.UNKNOWN), error.message, error.name, error.retry_after)
+    raise error_from_status(_CODES.get(error.code, grpc.StatusCode.UNKNOWN), error.message, error.name, error.retry_after)
 
 
 def deadline_error() -> NucleateError:

@@ -25,9 +25,9 @@ def is_free(port: int) -> bool:
         return True
 
 
-def freed(port: int, patience_s: float) -> bool:
+def wait_until_free(port: int, timeout_s: float) -> bool:
     """Tell whether a port is free, or becomes so: a killed process holds its own until the last of its threads is gone."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while not (free := is_free(port)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return free

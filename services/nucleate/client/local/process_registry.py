@@ -1,4 +1,4 @@
-"""What is known of the services of an installation: HOME/services.json, and the lock that guards changes to it."""
+"""The registry of an installation's service processes: HOME/services.json, and the lock that guards changes to it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ServiceRecord:
 
 
 @dataclass
-class State:
-    """The installation. `kept`: a person asked for it with `nucleate up`, so no other command stops it."""
+class ProcessRegistry:
+    """The services of an installation. `kept`: a person asked for it with `nucleate up`, so no other command stops it."""
 
     store: str
     kept: bool = False
@@ -50,26 +50,26 @@ class State:
         return {name: record for name, record in self.services.items() if record.alive}
 
 
-def load_state(home: Path) -> State | None:
+def load_registry(home: Path) -> ProcessRegistry | None:
     """Read HOME/services.json; None if there is none. Raises `Precondition` if it is damaged."""
     path = home / "services.json"
     try:
         data = json.loads(path.read_bytes())
         records = {name: ServiceRecord(**record) for name, record in data["services"].items()}
-        return State(store=data["store"], kept=data["kept"], services=records)
+        return ProcessRegistry(store=data["store"], kept=data["kept"], services=records)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Precondition(f"{path} is damaged: stop nucleate's processes and remove it") from None
 
 
-def save_state(home: Path, state: State) -> None:
+def save_registry(home: Path, registry: ProcessRegistry) -> None:
     """Write HOME/services.json, whole."""
-    write_file(home / "services.json", json.dumps(asdict(state), indent=2).encode())
+    write_file(home / "services.json", json.dumps(asdict(registry), indent=2).encode())
 
 
 @contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
+def registry_lock(home: Path) -> Iterator[None]:
     """Let one command at a time start or stop services; the lock goes with its process, however that ends."""
     try:
         home.mkdir(parents=True, exist_ok=True)

@@ -79,7 +79,7 @@ def _signal(pid: int, known: str, number: signal.Signals) -> bool:
     return True
 
 
-def last_words(log: Path, offset: int) -> str:
+def last_log_line(log: Path, offset: int) -> str:
     """Return the last line that was logged after `offset` bytes, of a JSON line its event and error; "" if none."""
     try:
         with log.open("rb") as file:

@@ -12,7 +12,7 @@ from nucleate.errors import Precondition
 FLUSH_SECONDS = 5
 
 
-class Curves:
+class CurveWriter:
     """Writes below a folder, which `tensorboard --logdir` shows while jobs run. Safe to call from several threads."""
 
     def __init__(self, folder: Path) -> None:

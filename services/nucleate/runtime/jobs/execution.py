@@ -1,4 +1,4 @@
-"""One attempt at a job in this process: what it has come to, for any number of watchers."""
+"""One attempt at a job in this process: its state and progress, for any number of watchers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 
 from nucleate.errors import Cancelled
-from nucleate.runtime.jobs.curves import Curves
+from nucleate.runtime.jobs.curves import CurveWriter
 from nucleate.runtime.jobs.record import JobRecord
 from nucleate.v1 import common_pb2
 from nucleate.v1 import jobs_pb2 as pb
 
-STREAM_SECONDS = 0.2  # at most five messages a second
+STREAM_INTERVAL_SECONDS = 0.2  # at most five messages a second
 HEARTBEAT_SECONDS = 2.0  # at least one message in this time, which also shows a watcher that has gone
 
 
@@ -23,12 +23,12 @@ class Interrupted(BaseException):
 class Execution:
     """Thread-safe: one worker reports, watchers follow, anybody cancels."""
 
-    def __init__(self, record: JobRecord, attempt: int, *, resumed: bool, curves: Curves | None = None) -> None:
+    def __init__(self, record: JobRecord, attempt: int, *, resumed: bool, curves: CurveWriter | None = None) -> None:
         self.record = record
         self._curves = curves
         self.attempt = attempt
         self.resumed = resumed
-        self.begun = threading.Event()
+        self.started = threading.Event()
         self.cancelled = threading.Event()
         self.interrupted = threading.Event()
         self.writing = threading.Lock()  # held while the state is written, so that "running" never follows an outcome
@@ -38,7 +38,7 @@ class Execution:
         self.parts: list[bytes] = []  # only ever appended to
         self._progress = common_pb2.Progress(stage="waiting")
         self._version = 0
-        self._began: tuple[float, int] | None = None
+        self._first_report: tuple[float, int] | None = None
         self._finished = threading.Event()
 
     def check(self) -> None:
@@ -51,9 +51,9 @@ class Execution:
     def report(self, step: int, total: int, stage: str, values: dict[str, float]) -> None:
         """Take note of where the work is."""
         now = time.monotonic()
-        if self._began is None:
-            self._began = (now, step)
-        since, first = self._began
+        if self._first_report is None:
+            self._first_report = (now, step)
+        since, first = self._first_report
         eta = (now - since) / (step - first) * max(total - step, 0) if step > first else 0.0
         self._progress = common_pb2.Progress(stage=stage, step=step, total=total, values=values, eta_seconds=eta)
         self._version += 1
@@ -84,7 +84,7 @@ class Execution:
         yielded = time.monotonic()
         finished = False
         while not finished:
-            finished = self.wait(STREAM_SECONDS)
+            finished = self.wait(STREAM_INTERVAL_SECONDS)
             yield from self.parts[seen : (seen := len(self.parts))]
             latest, job = self.view()
             if latest != version or (not finished and time.monotonic() - yielded >= HEARTBEAT_SECONDS):

@@ -1,4 +1,4 @@
-"""What the work of a job is given."""
+"""The handle a job's work function gets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nucleate.runtime.jobs.execution import Execution
 
 
 class Job:
-    """The handle a work function reports to."""
+    """Progress, parts and checkpoints of one job, as its work function reports them."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution

@@ -48,10 +48,10 @@ def _start_time(pid: int) -> str:
         # The command name in field 2 may hold spaces and brackets; the start time is field 22.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
-        return "" if Path("/proc/self/stat").exists() else _signalled(pid)
+        return "" if Path("/proc/self/stat").exists() else _alive_by_signal(pid)
 
 
-def _signalled(pid: int) -> str:
+def _alive_by_signal(pid: int) -> str:
     """Stand in for the start time where there is no /proc."""
     try:
         os.kill(pid, 0)

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from nucleate.errors import InvalidInput, JobConflict, NotFound
 from nucleate.runtime.jobs.owner import Owner
-from nucleate.runtime.store.keys import shown
+from nucleate.runtime.store.keys import quoted
 from nucleate.runtime.store.protocol import ObjectStore
 from nucleate.v1 import jobs_pb2 as pb
 
@@ -37,7 +37,7 @@ class Snapshot:
         return running and self.owner is not None and self.owner.alive(time.time() - self.heard)
 
 
-def digest_of(request: Message) -> str:
+def request_digest(request: Message) -> str:
     """Return what tells one request from another: type and deterministic bytes."""
     name = request.DESCRIPTOR.full_name
     return f"{name}:{hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()}"
@@ -48,12 +48,12 @@ class JobRecord:
 
     def __init__(self, store: ObjectStore, service: str, job_id: str) -> None:
         if not _JOB_ID.fullmatch(job_id) or job_id in {".", ".."}:
-            raise InvalidInput(f"job_id {shown(job_id)} is not allowed: use 1 to 128 letters, digits and ._-")
+            raise InvalidInput(f"job_id {quoted(job_id)} is not allowed: use 1 to 128 letters, digits and ._-")
         self.job_id = job_id
         self._store = store
         self._folder = f"jobs/{service}/{job_id}"
 
-    def known(self) -> bool:
+    def exists(self) -> bool:
         """Tell whether a job of this id was ever started."""
         return self._store.exists(f"{self._folder}/request")
 
@@ -65,10 +65,10 @@ class JobRecord:
         if json.loads(self._store.get(key))["request"] != digest:
             raise JobConflict(f"job '{self.job_id}' was started with another request: choose another job_id")
 
-    def begin(self, attempt: int, owner: Owner) -> bool:
-        """Take the attempt of that number; False if another process took it first."""
-        taken = _json({"owner": asdict(owner), "heard": time.time()})
-        return self._store.put_new(self._of(attempt, "owner"), taken, "application/json")
+    def claim_attempt(self, attempt: int, owner: Owner) -> bool:
+        """Claim the attempt of that number; False if another process claimed it first."""
+        claimed = _json({"owner": asdict(owner), "heard": time.time()})
+        return self._store.put_new(self._attempt_key(attempt, "owner"), claimed, "application/json")
 
     def latest_attempt(self) -> int:
         """Return the number of the latest attempt, 0 if none was made."""
@@ -80,12 +80,12 @@ class JobRecord:
         attempt = self.latest_attempt()
         if not attempt:
             return Snapshot(0, None, 0.0, pb.GetJobResponse())
-        taken = json.loads(self._store.get(self._of(attempt, "owner")))
-        owner = Owner(**taken["owner"])
+        claimed = json.loads(self._store.get(self._attempt_key(attempt, "owner")))
+        owner = Owner(**claimed["owner"])
         try:
-            state = json.loads(self._store.get(self._of(attempt, "state")))
-        except NotFound:  # taken a moment ago, or by a process that died right after
-            return Snapshot(attempt, owner, taken["heard"], pb.GetJobResponse(state=pb.JOB_STATE_RUNNING))
+            state = json.loads(self._store.get(self._attempt_key(attempt, "state")))
+        except NotFound:  # claimed a moment ago, or by a process that died right after
+            return Snapshot(attempt, owner, claimed["heard"], pb.GetJobResponse(state=pb.JOB_STATE_RUNNING))
         job = json_format.ParseDict(state["job"], pb.GetJobResponse(), ignore_unknown_fields=True)
         return Snapshot(attempt, owner, state["heard"], job, state["failure"])
 
@@ -93,11 +93,11 @@ class JobRecord:
         """Write the state of an attempt; each has its own, so that one taken for dead cannot disturb its successor."""
         fields = json_format.MessageToDict(job, preserving_proto_field_name=True)
         state = _json({"heard": time.time(), "failure": failure, "job": fields})
-        self._store.put(self._of(attempt, "state"), state, "application/json")
+        self._store.put(self._attempt_key(attempt, "state"), state, "application/json")
 
     def result(self) -> bytes | None:
         """Return the serialized result, if the job is done."""
-        return self._get("result")
+        return self._read("result")
 
     def write_result(self, data: bytes) -> None:
         """Store the result; the first one stays."""
@@ -105,7 +105,7 @@ class JobRecord:
 
     def checkpoint(self) -> bytes | None:
         """Return the latest checkpoint, if there is one."""
-        return self._get("checkpoint")
+        return self._read("checkpoint")
 
     def has_checkpoint(self) -> bool:
         """Tell whether there is a checkpoint, without reading it."""
@@ -119,18 +119,18 @@ class JobRecord:
         """Remove the checkpoint once it is of no more use."""
         self._store.delete(f"{self._folder}/checkpoint")
 
-    def ask_cancel(self, attempt: int) -> None:
-        """Leave word for whoever works on that attempt."""
-        self._store.put(self._of(attempt, "cancel"), b"")
+    def request_cancel(self, attempt: int) -> None:
+        """Ask whoever works on that attempt to cancel it."""
+        self._store.put(self._attempt_key(attempt, "cancel"), b"")
 
-    def cancel_asked(self, attempt: int) -> bool:
-        """Tell whether somebody left word to cancel that attempt."""
-        return self._store.exists(self._of(attempt, "cancel"))
+    def cancel_requested(self, attempt: int) -> bool:
+        """Tell whether that attempt was asked to cancel."""
+        return self._store.exists(self._attempt_key(attempt, "cancel"))
 
-    def _of(self, attempt: int, name: str) -> str:
+    def _attempt_key(self, attempt: int, name: str) -> str:
         return f"{self._folder}/attempts/{attempt:06d}/{name}"
 
-    def _get(self, name: str) -> bytes | None:
+    def _read(self, name: str) -> bytes | None:
         try:
             return self._store.get(f"{self._folder}/{name}")
         except NotFound:

@@ -19,35 +19,35 @@ from nucleate.v1 import jobs_pb2 as pb
 Work = Callable[[Job], Message]
 
 MAX_RESULT_BYTES = 4 * 1024 * 1024 - 1024  # a result is one message
-BEAT_SECONDS = 1.0
-LEASE_BEATS = 5  # the state is written at least every fifth beat
+HEARTBEAT_SECONDS = 1.0
+LEASE_BEATS = 5  # the state is written at least every fifth heartbeat
 
 _log = structlog.get_logger()
 
 
 class Worker:
-    """Takes executions in the order they come; `observe` is told "started" and each outcome's name."""
+    """Takes executions in the order they come; `observe` is called with "started" and each outcome's name."""
 
     def __init__(self, service: str, observe: Callable[[str], None]) -> None:
-        self.live: dict[str, Execution] = {}
+        self.active: dict[str, Execution] = {}
         self._service = service
         self._observe = observe
         self._queue: queue.SimpleQueue[tuple[Execution, Work]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def submit(self, execution: Execution, work: Work) -> None:
-        """Queue the work; it is live from now until it has an outcome."""
+        """Queue the work; it is active from now until it has an outcome."""
         execution.record.write(execution.attempt, execution.view()[1])
-        self.live[execution.record.job_id] = execution
+        self.active[execution.record.job_id] = execution
         self._queue.put((execution, work))
-        threading.Thread(target=_beat, args=(execution,), name=f"beat-{self._service}", daemon=True).start()
+        threading.Thread(target=_heartbeat, args=(execution,), name=f"heartbeat-{self._service}", daemon=True).start()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run_all, name=f"jobs-{self._service}", daemon=True)
             self._thread.start()
 
-    def release(self, execution: Execution) -> None:
-        """Conclude at once what was cancelled or interrupted before it began."""
-        if not execution.begun.is_set():
+    def conclude_if_stopped(self, execution: Execution) -> None:
+        """Conclude at once what was cancelled or interrupted before it started."""
+        if not execution.started.is_set():
             try:
                 execution.check()
             except (Cancelled, Interrupted) as stopped:
@@ -58,7 +58,7 @@ class Worker:
         with execution.writing:
             if execution.state != pb.JOB_STATE_RUNNING:
                 return
-            state, error = _judged(outcome, execution.record.job_id)
+            state, error = _state_and_error(outcome, execution.record.job_id)
             _, job = execution.view()
             job.state, job.error = state, str(error or "")
             try:
@@ -68,25 +68,25 @@ class Worker:
             except NucleateError as lost:  # the outcome is not on record: the same call makes another attempt
                 _log.warning("job_state_lost", job_id=execution.record.job_id, error=str(lost))
                 state, error = pb.JOB_STATE_FAILED, error or lost
-            self.live.pop(execution.record.job_id, None)
+            self.active.pop(execution.record.job_id, None)
             execution.finish(state, result=outcome if isinstance(outcome, bytes) else b"", error=error)
         self._observe(pb.JobState.Name(state).removeprefix("JOB_STATE_").lower())
 
     def _run_all(self) -> None:
         while True:
             execution, work = self._queue.get()
-            execution.begun.set()
+            execution.started.set()
             if execution.state != pb.JOB_STATE_RUNNING:
                 continue
-            began = time.monotonic()
+            started = time.monotonic()
             self._observe("started")
-            self.conclude(execution, _result_of(execution, work))
-            took = round(time.monotonic() - began, 3)
+            self.conclude(execution, _execute(execution, work))
+            took = round(time.monotonic() - started, 3)
             state = pb.JobState.Name(execution.state)
             _log.info("job", service=self._service, job_id=execution.record.job_id, state=state, seconds=took)
 
 
-def _result_of(execution: Execution, work: Work) -> bytes | BaseException:
+def _execute(execution: Execution, work: Work) -> bytes | BaseException:
     try:
         execution.check()
         result: bytes = work(Job(execution)).SerializeToString(deterministic=True)
@@ -98,7 +98,7 @@ def _result_of(execution: Execution, work: Work) -> bytes | BaseException:
     return TooLarge(f"the result of job '{execution.record.job_id}' takes {len(result)} bytes: ask for less in one job")
 
 
-def _judged(outcome: bytes | BaseException, job_id: str) -> tuple[pb.JobState, BaseException | None]:
+def _state_and_error(outcome: bytes | BaseException, job_id: str) -> tuple[pb.JobState, BaseException | None]:
     """Return the state an outcome means, and the error every watcher gets."""
     match outcome:
         case bytes():
@@ -113,10 +113,10 @@ def _judged(outcome: bytes | BaseException, job_id: str) -> tuple[pb.JobState, B
             return pb.JOB_STATE_FAILED, internal(outcome, job_id=job_id)
 
 
-def _beat(execution: Execution) -> None:
-    """Write the state at most once a second, and look for word from other processes."""
+def _heartbeat(execution: Execution) -> None:
+    """Write the state at most once a second, and look for requests of other processes."""
     written, beats, record = 0, 0, execution.record
-    while not execution.wait(BEAT_SECONDS):
+    while not execution.wait(HEARTBEAT_SECONDS):
         beats += 1
         version, job = execution.view()
         try:
@@ -124,7 +124,7 @@ def _beat(execution: Execution) -> None:
                 if execution.state == pb.JOB_STATE_RUNNING and (version != written or beats % LEASE_BEATS == 0):
                     record.write(execution.attempt, job)
                     written = version
-            if record.cancel_asked(execution.attempt):
+            if record.cancel_requested(execution.attempt):
                 execution.cancelled.set()
             if beats % LEASE_BEATS == 0 and record.latest_attempt() > execution.attempt:
                 execution.interrupted.set()  # we were taken for dead, and another process goes on

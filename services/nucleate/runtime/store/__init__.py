@@ -1,4 +1,4 @@
-"""One seam for stored bytes, `ObjectStore`, with three implementations: a local folder, memory, and any S3 server."""
+"""One interface for stored bytes, `ObjectStore`, with three implementations: a local folder, memory, and any S3 server."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.root = Path(root).resolve()
         self._partial = self.root / PARTIAL
-        with self._reporting():
+        with self._domain_errors():
             self._partial.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        self._remove_stale_partials()
 
     def put(self, key: str, data: bytes, media_type: str = OCTETS) -> None:  # noqa: ARG002 - a folder keeps no media types
         """Write or overwrite one object, atomically."""
         target = self._path(key)
-        with self._reporting(key), self._written(data) as partial:
+        with self._domain_errors(key), self._partial_file_with(data) as partial:
             target.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(target)
             _sync_folder(target.parent)
@@ -45,7 +45,7 @@ class FolderStore:
         target = self._path(key)
         if target.is_file():
             return False
-        with self._reporting(key), self._written(data) as partial:
+        with self._domain_errors(key), self._partial_file_with(data) as partial:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(partial, target)
@@ -59,7 +59,7 @@ class FolderStore:
     def get(self, key: str) -> bytes:
         """Return the object's bytes; raise `NotFound` if there is none."""
         path = self._path(key)
-        with self._reporting(key):
+        with self._domain_errors(key):
             try:
                 return path.read_bytes()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -69,9 +69,9 @@ class FolderStore:
         """Write or overwrite one object from a file, atomically."""
         target = self._path(key)
         with (
-            self._reporting(key),
+            self._domain_errors(key),
             path.open("rb") as source,
-            self._partly(lambda file: shutil.copyfileobj(source, file)) as partial,
+            self._partial_file(lambda file: shutil.copyfileobj(source, file)) as partial,
         ):
             target.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(target)
@@ -80,7 +80,7 @@ class FolderStore:
     def get_file(self, key: str, path: Path) -> None:
         """Write the object's bytes to a file; raise `NotFound` if there is none."""
         source = self._path(key)
-        with self._reporting(key):
+        with self._domain_errors(key):
             if not source.is_file():
                 raise NotFound(f"no object '{key}' in {self.root}")
             shutil.copyfile(source, path)
@@ -103,17 +103,17 @@ class FolderStore:
     def delete(self, key: str) -> None:
         """Remove the object; do nothing if there is none."""
         path = self._path(key)
-        with self._reporting(key), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        with self._domain_errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             path.unlink()
 
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*check_key(key).split("/"))
 
-    def _written(self, data: bytes) -> contextlib.AbstractContextManager[Path]:
-        return self._partly(lambda file: file.write(data))
+    def _partial_file_with(self, data: bytes) -> contextlib.AbstractContextManager[Path]:
+        return self._partial_file(lambda file: file.write(data))
 
     @contextlib.contextmanager
-    def _partly(self, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
+    def _partial_file(self, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
         """Give the path of a synced temporary file that `write` has filled; remove it afterwards if it is still there."""
         partial = self._partial / uuid.uuid4().hex
         try:
@@ -126,7 +126,7 @@ class FolderStore:
             partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _reporting(self, key: str = "") -> Iterator[None]:
+    def _domain_errors(self, key: str = "") -> Iterator[None]:
         """Turn the system's errors into domain errors."""
         try:
             yield
@@ -135,7 +135,7 @@ class FolderStore:
         except OSError as error:
             raise StoreUnreachable(f"object store {self.root} failed: {error.strerror}; check space and permissions") from error
 
-    def _sweep(self) -> None:
+    def _remove_stale_partials(self) -> None:
         """Remove what killed processes left half-written a day ago or earlier."""
         oldest = time.time() - STALE_SECONDS
         for path in self._partial.iterdir():

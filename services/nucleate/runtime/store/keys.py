@@ -18,7 +18,7 @@ def check_key(key: str) -> str:
     segments = key.split("/")
     bad = next((part for part in segments if not _SEGMENT.fullmatch(part) or part in {".", ".."}), None)
     if bad is not None or len(key) > MAX_KEY or segments[0] == PARTIAL:
-        raise InvalidInput(f"store key {shown(key)} is not allowed: use segments of letters, digits and ._=+- joined by '/'")
+        raise InvalidInput(f"store key {quoted(key)} is not allowed: use segments of letters, digits and ._=+- joined by '/'")
     return key
 
 
@@ -29,6 +29,6 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def shown(key: str) -> str:
+def quoted(key: str) -> str:
     """Quote a hostile key for a message: escaped, and cut to a readable length."""
     return ascii(key if len(key) <= 80 else key[:77] + "...")

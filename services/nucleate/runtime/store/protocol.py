@@ -1,4 +1,4 @@
-"""The seam itself."""
+"""The interface of an object store."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ READ_SECONDS = 20.0  # between two packets; SeaweedFS lets losers of a race wait
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken"}
 _RETRIES = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 # A conditional write whose answer was lost must not be sent again: it would lose against itself.
-_ONCE = urllib3.Retry(total=2, connect=2, read=0, status=0, other=0, backoff_factor=0.2)
+_NO_RETRY = urllib3.Retry(total=2, connect=2, read=0, status=0, other=0, backoff_factor=0.2)
 
 
 def s3_client(settings: StoreSettings) -> Minio:
@@ -63,24 +63,24 @@ class S3Store:
         except ValueError:
             raise InvalidInput(f"'{bucket}' is no bucket name: use 3 to 63 lower-case letters, digits and -") from None
         self.endpoint = f"{parts.scheme}://{parts.netloc}/{bucket}"
-        with self._reporting():
+        with self._domain_errors():
             if not client.bucket_exists(bucket):
                 self._create_bucket()
 
     def put(self, key: str, data: bytes, media_type: str = OCTETS) -> None:
         """Write or overwrite one object; S3 makes it visible whole."""
-        with self._reporting(check_key(key)):
+        with self._domain_errors(check_key(key)):
             self._client.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type=media_type)
 
     def put_new(self, key: str, data: bytes, media_type: str = OCTETS) -> bool:
         """Write only if the key is free, by `If-None-Match: *`; False means that it was taken."""
         check_key(key)
         headers = {"If-None-Match": "*", "Content-Type": media_type}
-        with self._reporting(key):
+        with self._domain_errors(key):
             # The client turns extra headers of put_object into x-amz-meta-*, so the condition goes on a presigned URL.
             url = self._client.get_presigned_url("PUT", self._bucket, key, expires=timedelta(minutes=10))
             for _ in range(4):
-                response = self._http.request("PUT", url, body=data, headers=headers, retries=_ONCE)
+                response = self._http.request("PUT", url, body=data, headers=headers, retries=_NO_RETRY)
                 if response.status != 409:
                     break
             if response.status == 200:
@@ -92,7 +92,7 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         """Return the object's bytes; raise `NotFound` if there is none."""
-        with self._reporting(check_key(key)):
+        with self._domain_errors(check_key(key)):
             response = self._client.get_object(self._bucket, key)
             try:
                 data: bytes = response.read()
@@ -103,18 +103,18 @@ class S3Store:
 
     def put_file(self, key: str, path: Path, media_type: str = OCTETS) -> None:
         """Write or overwrite one object from a file, in parts of 5 MiB or more."""
-        with self._reporting(check_key(key)):
+        with self._domain_errors(check_key(key)):
             self._client.fput_object(self._bucket, key, str(path), content_type=media_type)
 
     def get_file(self, key: str, path: Path) -> None:
         """Write the object's bytes to a file; raise `NotFound` if there is none."""
-        with self._reporting(check_key(key)):
+        with self._domain_errors(check_key(key)):
             self._client.fget_object(self._bucket, key, str(path))
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is stored under that key."""
         try:
-            with self._reporting(check_key(key)):
+            with self._domain_errors(check_key(key)):
                 self._client.stat_object(self._bucket, key)
         except NotFound:
             return False
@@ -123,13 +123,13 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that start with `prefix`, sorted."""
         check_prefix(prefix)
-        with self._reporting():
+        with self._domain_errors():
             found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
             return iter(sorted(item.object_name for item in found))
 
     def delete(self, key: str) -> None:
         """Remove the object; do nothing if there is none."""
-        with self._reporting(check_key(key)), contextlib.suppress(NotFound):
+        with self._domain_errors(check_key(key)), contextlib.suppress(NotFound):
             self._client.remove_object(self._bucket, key)
 
     def _create_bucket(self) -> None:
@@ -140,7 +140,7 @@ class S3Store:
                 raise
 
     @contextlib.contextmanager
-    def _reporting(self, key: str = "") -> Iterator[None]:
+    def _domain_errors(self, key: str = "") -> Iterator[None]:
         """Turn the client's errors into domain errors that name the endpoint and the cause."""
         try:
             yield

@@ -48,9 +48,9 @@ def clicks(
     fails counts as --clicks. Nuclei under 16 px are left out. With --patches the robot also corrects proposals, one click or
     deletion at a time (choosing an object is free), until a window's PQ reaches --target-pq.
     """
-    from nucleate.orchestrator.cli.work.click_bench import Setting, measure
+    from nucleate.orchestrator.cli.work.click_bench import ClickBenchOptions, measure
 
-    setting = Setting(
+    options = ClickBenchOptions(
         images=images,
         masks=masks,
         model=model,
@@ -66,7 +66,7 @@ def clicks(
         target_pq=target_pq,
         proposals=proposals,
     )
-    measure(setting, out, as_json=as_json)
+    measure(options, out, as_json=as_json)
 
 
 @bench.command()
@@ -105,10 +105,10 @@ def colornorm(
     Images are split by patient (TCGA barcode, else one patient per image) 20:5:5 into training, validation and test. Arms are
     `none`, every method, all without augmentation of stains, and `augmentation`, which has it in their place.
     """
-    from nucleate.orchestrator.cli.work.table61 import Setting, measure
+    from nucleate.orchestrator.cli.work.table61 import Table61Options, measure
 
-    setting = Setting(images, masks, tuple(filter(None, arms.split(","))), target, runs, profile, seed)
-    measure(setting, as_json=as_json)
+    options = Table61Options(images, masks, tuple(filter(None, arms.split(","))), target, runs, profile, seed)
+    measure(options, as_json=as_json)
 
 
 @bench.command()

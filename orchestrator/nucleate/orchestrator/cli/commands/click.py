@@ -12,10 +12,10 @@ import typer
 from nucleate.orchestrator.cli.terminal.options import Json, parse_point
 
 if TYPE_CHECKING:
-    from nucleate.orchestrator.cli.services import Session
+    from nucleate.orchestrator.cli.services import ServiceConnections
     from nucleate.v1 import common_pb2, interactive_pb2
 
-    Placed = list[interactive_pb2.PlacedClick]
+    PlacedClicks = list[interactive_pb2.PlacedClick]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def click(
     from nucleate.client.files.upload import upload_images
     from nucleate.client.interactive.masks import Box, Mask
     from nucleate.errors import InvalidInput
-    from nucleate.orchestrator.cli.services import any_services
+    from nucleate.orchestrator.cli.services import ensure_services
     from nucleate.orchestrator.cli.terminal.printing import as_dict, show_json
     from nucleate.orchestrator.cli.terminal.progress import progress_display
     from nucleate.v1 import interactive_pb2 as pb
@@ -51,9 +51,9 @@ def click(
         raise InvalidInput(f"IMAGE {image} holds {len(files)} images: give one image file")
     check_model(model, "interactive")
     _check_inside(clicks, files[0].size, image)
-    with progress_display() as display, any_services(["interactive"], display) as session:
-        (uploaded,) = upload_images(session.blobs, files)
-        window, answer = _place(session, uploaded, load_model(model, session.blobs, "interactive"), clicks)
+    with progress_display() as display, ensure_services(["interactive"], display) as services:
+        (uploaded,) = upload_images(services.blobs, files)
+        window, answer = _place_clicks(services, uploaded, load_model(model, services.blobs, "interactive"), clicks)
     mask = Mask.of(answer.mask, Box(0, 0, window.width, window.height))
     write_file(out, mask.to_png())
     if as_json:
@@ -63,7 +63,7 @@ def click(
         print(f"{out}\t{mask.area} pixels\tconfidence {answer.confidence:.3f}\t{obeyed}")
 
 
-def _check_inside(clicks: Placed, size: tuple[int, int] | None, image: Path) -> None:
+def _check_inside(clicks: PlacedClicks, size: tuple[int, int] | None, image: Path) -> None:
     from nucleate.errors import InvalidInput
 
     for each in clicks:
@@ -71,21 +71,21 @@ def _check_inside(clicks: Placed, size: tuple[int, int] | None, image: Path) -> 
             raise InvalidInput(f"click {each.x},{each.y} is outside {image}: x goes to {size[0] - 1}, y to {size[1] - 1}")
 
 
-def _place(
-    session: Session, image: common_pb2.Image, model: common_pb2.Model, clicks: Placed
+def _place_clicks(
+    services: ServiceConnections, image: common_pb2.Image, model: common_pb2.Model, clicks: PlacedClicks
 ) -> tuple[common_pb2.Window, interactive_pb2.ClickResponse]:
     """Open a session, place the clicks on one object, close; return the image's window and the last answer."""
     from nucleate.errors import NucleateError
     from nucleate.v1 import interactive_pb2 as pb
 
-    remote = session.remote("interactive")
-    stub, session_id = remote.stub, f"cli-{uuid.uuid4().hex[:12]}"
-    opened = remote.call(stub.OpenSession, pb.OpenSessionRequest(session_id=session_id, image=image, model=model), 300)
+    client = services.client("interactive")
+    stub, session_id = client.stub, f"cli-{uuid.uuid4().hex[:12]}"
+    opened = client.call(stub.OpenSession, pb.OpenSessionRequest(session_id=session_id, image=image, model=model), 300)
     sequence = opened.session.sequence
     for each in clicks:
-        answer = remote.call(stub.Click, pb.ClickRequest(session_id=session_id, sequence=sequence, click=each), 300)
+        answer = client.call(stub.Click, pb.ClickRequest(session_id=session_id, sequence=sequence, click=each), 300)
         sequence = answer.sequence
     with contextlib.suppress(NucleateError):  # an empty mask is not accepted, and a session left open does no harm
-        remote.call(stub.Accept, pb.AcceptRequest(session_id=session_id, sequence=sequence))
-        remote.call(stub.CloseSession, pb.CloseSessionRequest(session_id=session_id))
+        client.call(stub.Accept, pb.AcceptRequest(session_id=session_id, sequence=sequence))
+        client.call(stub.CloseSession, pb.CloseSessionRequest(session_id=session_id))
     return opened.session.window, answer

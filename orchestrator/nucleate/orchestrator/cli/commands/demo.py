@@ -10,7 +10,7 @@ import typer
 from nucleate.orchestrator.cli.terminal.options import Cycles, EvalImages, EvalMasks, Profile, RobotMasks, Seed
 
 if TYPE_CHECKING:
-    from nucleate.orchestrator.cli.work.run_request import Intent
+    from nucleate.orchestrator.cli.work.run_request import RunRequest
 
 #: Images and side in pixels of the tissue drawn where none is given: (un-annotated pool, evaluation).
 POOL, EVALUATION, SIDE = 8, 4, 512
@@ -35,17 +35,19 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Start the services, run whole cycles with progress, write the report, stop the services again."""
-    from nucleate.orchestrator.cli.terminal.printing import tell
-    from nucleate.orchestrator.cli.work.run_request import Intent
+    from nucleate.orchestrator.cli.terminal.printing import print_notice
+    from nucleate.orchestrator.cli.work.run_request import RunRequest
 
     if images is None and (eval_images or eval_masks or robot_masks):
         raise typer.BadParameter("masks were given without IMAGES: give both, or none to draw tissue")
     if images is None:
-        pool, held_out = _draw(out.absolute() / "tissue", seed)
+        pool, held_out = _draw_tissue(out.absolute() / "tissue", seed)
         images, robot_masks, eval_images, eval_masks = pool / "images", pool / "masks", held_out / "images", held_out / "masks"
     elif robot_masks is None:
-        tell("no ROBOT_MASKS: nobody is asked for masks; annotate by hand with `nucleate run start` and `nucleate tasks`")
-    intent = Intent(
+        print_notice(
+            "no ROBOT_MASKS: nobody is asked for masks; annotate by hand with `nucleate run start` and `nucleate tasks`"
+        )
+    request = RunRequest(
         images=images,
         eval_images=eval_images,
         eval_masks=eval_masks,
@@ -56,20 +58,20 @@ def demo(
         out=out,
         no_annotation=robot_masks is None,
     ).checked()
-    raise typer.Exit(_run(intent))
+    raise typer.Exit(_run(request))
 
 
-def _draw(folder: Path, seed: int) -> tuple[Path, Path]:
+def _draw_tissue(folder: Path, seed: int) -> tuple[Path, Path]:
     """Draw procedural tissue with masks; return the folders of the pool and of the evaluation set."""
     import subprocess
     import sys
 
     from nucleate.client.local.supervisor import check_installed
     from nucleate.errors import NucleateError
-    from nucleate.orchestrator.cli.terminal.printing import tell
+    from nucleate.orchestrator.cli.terminal.printing import print_notice
 
     check_installed(["synthesis"])
-    tell(f"no IMAGES: drawing {POOL} + {EVALUATION} images of tissue in {folder}")
+    print_notice(f"no IMAGES: drawing {POOL} + {EVALUATION} images of tissue in {folder}")
     for name, count, each_seed in (("pool", POOL, seed), ("evaluation", EVALUATION, seed + 1_000_000)):
         arguments = {"--count": count, "--size": SIDE, "--seed": each_seed, "--out": folder / name}
         command = [
@@ -84,23 +86,23 @@ def _draw(folder: Path, seed: int) -> tuple[Path, Path]:
     return folder / "pool", folder / "evaluation"
 
 
-def _run(intent: Intent) -> int:
+def _run(request: RunRequest) -> int:
     from nucleate.client.local.installation import default_home
-    from nucleate.client.local.process_registry import load_state
+    from nucleate.client.local.process_registry import load_registry
     from nucleate.client.local.supervisor import Supervisor
-    from nucleate.orchestrator.cli.terminal.printing import tell
+    from nucleate.orchestrator.cli.terminal.printing import print_notice
     from nucleate.orchestrator.cli.work.run_start import start_run
 
     def notify(name: str, what: str) -> None:
-        tell(f"{name:<13} {what}")
+        print_notice(f"{name:<13} {what}")
 
     supervisor = Supervisor(default_home())
-    before = load_state(supervisor.home)
-    theirs = bool(before and before.running)
+    before = load_registry(supervisor.home)
+    started_before = bool(before and before.running)
     try:
         supervisor.up(notify, kept=False)
-        return start_run(intent, watch=True, on_leaving="is left; go on with `nucleate up` and `nucleate run resume`")
+        return start_run(request, watch=True, on_interrupt="is left; go on with `nucleate up` and `nucleate run resume`")
     finally:
-        now = load_state(supervisor.home)
-        if not theirs and now and not now.kept:  # nobody called `nucleate up` before or meanwhile
+        now = load_registry(supervisor.home)
+        if not started_before and now and not now.kept:  # nobody called `nucleate up` before or meanwhile
             supervisor.down(notify)

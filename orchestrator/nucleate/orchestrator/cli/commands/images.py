@@ -35,8 +35,8 @@ def synthesize(
     from nucleate.client.files.input_files import images_in
     from nucleate.client.files.output_files import output_folder, safe_name
     from nucleate.client.files.upload import upload_images
-    from nucleate.orchestrator.cli.services import any_services, new_job_id
-    from nucleate.orchestrator.cli.terminal.printing import tell
+    from nucleate.orchestrator.cli.services import ensure_services, new_job_id
+    from nucleate.orchestrator.cli.terminal.printing import print_notice
     from nucleate.orchestrator.cli.terminal.progress import progress_display
     from nucleate.orchestrator.cli.work.stored_files import write_blob
     from nucleate.orchestrator.profiles import profile_named
@@ -44,11 +44,11 @@ def synthesize(
 
     profile_named(profile)
     files = images_in(images)
-    with output_folder(out) as staging, progress_display() as display, any_services(["synthesis"], display) as session:
-        remote = session.remote("synthesis")
+    with output_folder(out) as staging, progress_display() as display, ensure_services(["synthesis"], display) as services:
+        client = services.client("synthesis")
         request = synthesis_pb2.SynthesizeRequest(
             job_id=new_job_id("synthesize"),
-            images=upload_images(session.blobs, files),
+            images=upload_images(services.blobs, files),
             count=count,
             seed=seed,
             profile=profile,
@@ -56,16 +56,16 @@ def synthesize(
             first=first,
             restained=restained,
         )
-        result = remote.follow(remote.stub.Synthesize, request, display.update)
+        result = client.follow(client.stub.Synthesize, request, display.update)
         for folder in ("images", "masks"):
             (staging / folder).mkdir()
         for sample in result.samples:
             name = safe_name(sample.id)
-            write_blob(session, sample.image, staging / "images" / name)
-            write_blob(session, sample.instances, staging / "masks" / name)
-        (staging / "statistics.json").write_bytes(session.blobs.get(result.statistics))
+            write_blob(services, sample.image, staging / "images" / name)
+            write_blob(services, sample.instances, staging / "masks" / name)
+        (staging / "statistics.json").write_bytes(services.blobs.get(result.statistics))
     if result.nuclei_placed < result.nuclei_requested:
-        tell(f"{result.nuclei_placed} of {result.nuclei_requested} nuclei placed: more would overlap too much")
+        print_notice(f"{result.nuclei_placed} of {result.nuclei_requested} nuclei placed: more would overlap too much")
     print(out.absolute())
 
 
@@ -84,9 +84,9 @@ def refine(
     seed: Seed = 0,
 ) -> None:
     """Make synthetic images more like real ones, adversarially; an image whose nuclei moved stays as it was."""
-    from nucleate.orchestrator.cli.work.refinement import Wish, refine_all
+    from nucleate.orchestrator.cli.work.refinement import RefinementOptions, refine_all
 
-    refine_all(folder, out, Wish(real, model, save_model, profile, seed, psi, hard, r1, importance))
+    refine_all(folder, out, RefinementOptions(real, model, save_model, profile, seed, psi, hard, r1, importance))
 
 
 def preview(
@@ -130,9 +130,9 @@ def normalize(
     seed: Seed = 0,
 ) -> None:
     """Give images or whole slides the colours of a target image."""
-    from nucleate.orchestrator.cli.work.normalization import Wish, normalize_all
+    from nucleate.orchestrator.cli.work.normalization import NormalizationOptions, normalize_all
 
-    normalize_all(images, out, Wish(method, mode, target, model, save_model, profile, seed), all_tiffs=slides)
+    normalize_all(images, out, NormalizationOptions(method, mode, target, model, save_model, profile, seed), all_tiffs=slides)
 
 
 def normalize_methods() -> None:

@@ -27,26 +27,26 @@ def up(
     from nucleate.client.local.installation import SERVICES, default_home
     from nucleate.client.local.supervisor import Supervisor
     from nucleate.errors import InvalidInput
-    from nucleate.orchestrator.cli.terminal.printing import tell
+    from nucleate.orchestrator.cli.terminal.printing import print_notice
 
     wanted = services or list(SERVICES)
     unknown = [name for name in wanted if name not in SERVICES]
     if unknown:
         raise InvalidInput(f"unknown service '{unknown[0]}': choose from {', '.join(SERVICES)}")
-    state = Supervisor(default_home()).up(lambda name, what: tell(f"{name:<13} {what}"), wanted, base_port=base_port)
+    registry = Supervisor(default_home()).up(lambda name, what: print_notice(f"{name:<13} {what}"), wanted, base_port=base_port)
     for name in wanted:
-        print(f"{name:<13} {state.endpoints[name]}")
+        print(f"{name:<13} {registry.endpoints[name]}")
 
 
 def down() -> None:
     """Stop every local service; runs in work stop after their current step and can be resumed."""
     from nucleate.client.local.installation import default_home
     from nucleate.client.local.supervisor import Supervisor
-    from nucleate.orchestrator.cli.terminal.printing import tell
+    from nucleate.orchestrator.cli.terminal.printing import print_notice
 
-    stopped = Supervisor(default_home()).down(lambda name, what: tell(f"{name:<13} {what}"))
+    stopped = Supervisor(default_home()).down(lambda name, what: print_notice(f"{name:<13} {what}"))
     if not stopped:
-        tell(f"no service runs in {default_home()}")
+        print_notice(f"no service runs in {default_home()}")
 
 
 def doctor(as_json: Json = False) -> None:
@@ -55,12 +55,12 @@ def doctor(as_json: Json = False) -> None:
     from nucleate.orchestrator.cli.terminal.printing import show_json, show_table
     from nucleate.orchestrator.cli.work.diagnosis import diagnose
 
-    findings = diagnose()
+    results = diagnose()
     if as_json:
-        show_json([finding.__dict__ for finding in findings])
+        show_json([result.__dict__ for result in results])
     else:
-        show_table(("check", "state", "found"), [(each.check, each.state, each.found) for each in findings])
-    if any(finding.state == "bad" for finding in findings):
+        show_table(("check", "state", "found"), [(each.check, each.state, each.found) for each in results])
+    if any(result.state == "bad" for result in results):
         raise typer.Exit(PRECONDITION)
 
 

@@ -52,10 +52,10 @@ def start(
     watch: Annotated[bool, typer.Option("--watch/--detach", help="Follow the run, or leave it to itself.")] = True,
 ) -> None:
     """Turn un-annotated images into a model and its score. Needs `nucleate up`."""
-    from nucleate.orchestrator.cli.work.run_request import Intent, describe
+    from nucleate.orchestrator.cli.work.run_request import RunRequest, describe
     from nucleate.orchestrator.cli.work.run_start import start_run
 
-    intent = Intent(
+    request = RunRequest(
         images=images,
         eval_images=eval_images,
         eval_masks=eval_masks,
@@ -70,9 +70,9 @@ def start(
         normalization=normalization,
     ).checked()
     if dry_run:
-        print("\n".join(describe(intent)))
+        print("\n".join(describe(request)))
         return
-    raise typer.Exit(start_run(intent, watch=watch))
+    raise typer.Exit(start_run(request, watch=watch))
 
 
 @run.command()
@@ -94,7 +94,7 @@ def resume(run_id: RunId = "", out: OutOption = None) -> None:
 @run.command("list")
 def list_runs(as_json: Json = False) -> None:
     """List the runs, the latest first."""
-    from nucleate.orchestrator.cli.terminal.printing import as_dict, show_json, show_table, tell
+    from nucleate.orchestrator.cli.terminal.printing import as_dict, print_notice, show_json, show_table
     from nucleate.orchestrator.cli.work.run_following import runs_newest_first, state_name
 
     runs = runs_newest_first()
@@ -102,7 +102,7 @@ def list_runs(as_json: Json = False) -> None:
         show_json([as_dict(each) for each in runs])
         return
     if not runs:
-        tell("there is no run yet: start one with `nucleate run start IMAGES`")
+        print_notice("there is no run yet: start one with `nucleate run start IMAGES`")
         return
     rows = [
         (each.run_id, state_name(each), f"{each.cycle}/{each.cycles}", each.step, each.started.ToJsonString()[:19])
@@ -152,6 +152,6 @@ def report(
     from nucleate.orchestrator.cli.terminal.progress import progress_display
     from nucleate.orchestrator.cli.work.run_results import export_report
 
-    with progress_display() as display, running_services(["orchestrator"], display) as session:
-        export_report(session, run_id, out)
+    with progress_display() as display, running_services(["orchestrator"], display) as services:
+        export_report(services, run_id, out)
     print(out.absolute() / "report.html")

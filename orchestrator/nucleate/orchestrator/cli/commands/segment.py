@@ -11,9 +11,9 @@ import typer
 from nucleate.orchestrator.cli.terminal.options import Images, Json, Out
 
 if TYPE_CHECKING:
-    from nucleate.orchestrator.cli.services import Session
+    from nucleate.orchestrator.cli.services import ServiceConnections
 
-FATES = ("found", "missed", "split", "merged", "extra")
+VERDICTS = ("found", "missed", "split", "merged", "extra")
 SCORES = ("dice1", "dice2", "aji", "ajip", "pq", "dq", "sq")
 
 
@@ -44,7 +44,7 @@ def segment(
     from nucleate.client.files.model_folders import check_model, load_model
     from nucleate.client.files.output_files import output_folder, safe_name
     from nucleate.client.files.upload import upload_images
-    from nucleate.orchestrator.cli.services import any_services, new_job_id
+    from nucleate.orchestrator.cli.services import ensure_services, new_job_id
     from nucleate.orchestrator.cli.terminal.progress import progress_display
     from nucleate.orchestrator.cli.work.slide_segmentation import segment_slides
     from nucleate.orchestrator.cli.work.stored_files import write_blob
@@ -56,24 +56,24 @@ def segment(
         segment_slides(whole, model, out, mpp, views)
         return
     files = images_in(images)
-    with output_folder(out) as staging, progress_display() as display, any_services(["hovernet"], display) as session:
+    with output_folder(out) as staging, progress_display() as display, ensure_services(["hovernet"], display) as services:
         request = hovernet_pb2.SegmentRequest(job_id=new_job_id("segment"), overlays=overlays, views=views)
         request.outlines, request.microns_per_pixel = outlines, mpp
         if model == "classical":
             request.classical.SetInParent()
         else:
-            request.model.CopyFrom(load_model(model, session.blobs, "hovernet"))
-        request.images.extend(upload_images(session.blobs, files))
-        remote = session.remote("hovernet")
-        result = remote.follow(remote.stub.Segment, request, display.update)
+            request.model.CopyFrom(load_model(model, services.blobs, "hovernet"))
+        request.images.extend(upload_images(services.blobs, files))
+        client = services.client("hovernet")
+        result = client.follow(client.stub.Segment, request, display.update)
         for folder in ("overlays",) * overlays + ("outlines",) * outlines:
             (staging / folder).mkdir()
         for each in result.images:
-            write_blob(session, each.instances, staging / safe_name(each.id))
+            write_blob(services, each.instances, staging / safe_name(each.id))
             if overlays:
-                write_blob(session, each.overlay, staging / "overlays" / safe_name(each.id))
+                write_blob(services, each.overlay, staging / "overlays" / safe_name(each.id))
             if outlines:
-                write_blob(session, each.outlines, staging / "outlines" / safe_name(each.id))
+                write_blob(services, each.outlines, staging / "outlines" / safe_name(each.id))
         if result.warning:
             display.note(f"warning: {result.warning}")
     for each in result.images:
@@ -95,16 +95,16 @@ def evaluate(
     """
     from nucleate.client.files.input_files import annotations_in, images_in, maps_paired
     from nucleate.client.files.upload import upload_images, upload_masks
-    from nucleate.orchestrator.cli.services import any_services, new_job_id
+    from nucleate.orchestrator.cli.services import ensure_services, new_job_id
     from nucleate.orchestrator.cli.terminal.printing import as_dict, show_json, show_table
     from nucleate.orchestrator.cli.terminal.progress import progress_display
     from nucleate.v1 import hovernet_pb2
 
     pairs = maps_paired(annotations_in(predicted, "PRED"), annotations_in(truth, "TRUE"))
     under = {image.id: image for image in images_in(images, "--images")} if images else {}
-    with progress_display() as display, any_services(["hovernet"], display) as session:
-        maps = upload_masks(session.blobs, [ours for ours, _ in pairs], sealed=False)
-        truths = upload_masks(session.blobs, [true for _, true in pairs], sealed=True)
+    with progress_display() as display, ensure_services(["hovernet"], display) as services:
+        maps = upload_masks(services.blobs, [ours for ours, _ in pairs], sealed=False)
+        truths = upload_masks(services.blobs, [true for _, true in pairs], sealed=True)
         request = hovernet_pb2.EvaluateRequest(
             job_id=new_job_id("evaluate"),
             pairs=[
@@ -114,11 +114,11 @@ def evaluate(
         )
         for pair in request.pairs:
             if overlays and pair.id in under:
-                pair.image.CopyFrom(upload_images(session.blobs, [under[pair.id]])[0])
-        remote = session.remote("hovernet")
-        result = remote.follow(remote.stub.Evaluate, request, display.update)
+                pair.image.CopyFrom(upload_images(services.blobs, [under[pair.id]])[0])
+        client = services.client("hovernet")
+        result = client.follow(client.stub.Evaluate, request, display.update)
         if overlays:
-            _write_overlays(session, result, overlays)
+            _write_overlays(services, result, overlays)
     if as_json:
         show_json(as_dict(result))
         return
@@ -133,8 +133,8 @@ def evaluate(
     whole = result.set
     found = f"detection F {whole.detection_f:.4f}, count error {whole.count_error:.1%}"
     print(f"all images together: PQ+ {whole.pq_plus:.4f}, {found}")
-    fates = {name: sum(getattr(each.verdicts, name) for each in result.images) for name in FATES}
-    print("nuclei: " + ", ".join(f"{count} {name}" for name, count in fates.items()))
+    verdicts = {name: sum(getattr(each.verdicts, name) for each in result.images) for name in VERDICTS}
+    print("nuclei: " + ", ".join(f"{count} {name}" for name, count in verdicts.items()))
     if result.classes:
         show_table(
             ("class", "PQ+", "F", "found", "true"),
@@ -142,13 +142,13 @@ def evaluate(
         )
 
 
-def _write_overlays(session: Session, result: Any, folder: Path) -> None:
+def _write_overlays(services: ServiceConnections, result: Any, folder: Path) -> None:
     from nucleate.client.files.output_files import output_folder, safe_name
     from nucleate.orchestrator.cli.work.stored_files import write_blob
 
     with output_folder(folder) as staging:
         for each in result.images:
-            write_blob(session, each.overlay, staging / safe_name(each.id))
+            write_blob(services, each.overlay, staging / safe_name(each.id))
 
 
 def _class_row(each: Any) -> tuple[str, ...]:

@@ -25,28 +25,28 @@ def list_tasks(
 ) -> None:
     """List annotation tasks: which window of which image."""
     from nucleate.orchestrator.cli.services import running_services
-    from nucleate.orchestrator.cli.terminal.printing import as_dict, show_json, show_table, tell
+    from nucleate.orchestrator.cli.terminal.printing import as_dict, print_notice, show_json, show_table
     from nucleate.orchestrator.cli.terminal.progress import progress_display
     from nucleate.v1 import orchestrator_pb2 as pb
 
-    with progress_display() as display, running_services(["orchestrator"], display) as session:
-        remote = session.remote("orchestrator")
-        found = remote.call(remote.stub.ListTasks, pb.ListTasksRequest(run_id=run_id)).tasks
+    with progress_display() as display, running_services(["orchestrator"], display) as services:
+        client = services.client("orchestrator")
+        found = client.call(client.stub.ListTasks, pb.ListTasksRequest(run_id=run_id)).tasks
     shown = [task for task in found if everything or not task.done]
     if as_json:
         show_json([as_dict(task) for task in shown])
         return
     if not shown:
-        tell("no annotation task is open")
+        print_notice("no annotation task is open")
         return
     rows = [
-        (task.task_id, task.run_id, str(task.cycle), task.image.id, _where(task.window), "done" if task.done else "open")
+        (task.task_id, task.run_id, str(task.cycle), task.image.id, _window_text(task.window), "done" if task.done else "open")
         for task in shown
     ]
     show_table(("task", "run", "cycle", "image", "window", "state"), rows)
 
 
-def _where(window: object) -> str:
+def _window_text(window: object) -> str:
     x, y, width, height = (getattr(window, name) for name in ("x", "y", "width", "height"))
     return f"{width}x{height}+{x}+{y}"
 
@@ -66,21 +66,21 @@ def fetch(
     from nucleate.orchestrator.cli.work.stored_files import write_blob
     from nucleate.v1 import orchestrator_pb2 as pb
 
-    with progress_display() as display, running_services(["orchestrator"], display) as session:
-        remote = session.remote("orchestrator")
-        found = remote.call(remote.stub.ListTasks, pb.ListTasksRequest()).tasks
+    with progress_display() as display, running_services(["orchestrator"], display) as services:
+        client = services.client("orchestrator")
+        found = client.call(client.stub.ListTasks, pb.ListTasksRequest()).tasks
         task = next((each for each in found if each.task_id == task_id), None)
         if task is None:
             raise NotFound(f"there is no annotation task '{task_id}': see `nucleate tasks list`")
         window = {name: getattr(task.window, name) for name in ("x", "y", "width", "height")}
         with output_folder(out) as staging:
-            write_blob(session, task.image.data, staging / "image")
+            write_blob(services, task.image.data, staging / "image")
             if task.HasField("proposals"):
-                write_blob(session, task.proposals, staging / "proposals")
+                write_blob(services, task.proposals, staging / "proposals")
             (staging / "task.json").write_text(
                 json.dumps({"task": task_id, "image": task.image.id, "window": window}, indent=2)
             )
-    print(f"{out.absolute()}\tdraw {_where(task.window)}, then: nucleate tasks submit {task_id} MASK")
+    print(f"{out.absolute()}\tdraw {_window_text(task.window)}, then: nucleate tasks submit {task_id} MASK")
 
 
 @tasks.command()
@@ -102,9 +102,9 @@ def submit(
     files = masks_in(mask, "MASK")
     if len(files) != 1:
         raise InvalidInput(f"MASK {mask} holds {len(files)} masks: give one file")
-    with progress_display() as display, running_services(["orchestrator"], display) as session:
-        (blob,) = upload_masks(session.blobs, files, sealed=False).values()
-        remote = session.remote("orchestrator")
+    with progress_display() as display, running_services(["orchestrator"], display) as services:
+        (blob,) = upload_masks(services.blobs, files, sealed=False).values()
+        client = services.client("orchestrator")
         request = pb.SubmitTaskRequest(task_id=task_id, instances=blob, clicks=clicks, seconds=seconds)
-        run = remote.call(remote.stub.SubmitTask, request).run
+        run = client.call(client.stub.SubmitTask, request).run
     print(f"{task_id} accepted; run {run.run_id} {state_name(run)}")

@@ -23,25 +23,25 @@ _CODES: tuple[tuple[type[NucleateError], int], ...] = (
 )
 
 
-def code_of(error: NucleateError) -> int:
+def exit_code_of(error: NucleateError) -> int:
     """Return the exit code that an error stands for."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
-def complain(error: BaseException) -> int:
+def print_error(error: BaseException) -> int:
     """Print one `error: …` line for what ended the command; return its exit code."""
     if isinstance(error, KeyboardInterrupt):
-        return _say("interrupted", INTERRUPTED)
+        return _print_error_line("interrupted", INTERRUPTED)
     if isinstance(error, NucleateError):
-        return _say(str(error), code_of(error))
+        return _print_error_line(str(error), exit_code_of(error))
     format_message = getattr(error, "format_message", None)  # typer's own: unknown option, missing argument, bad value
     if format_message is not None:
-        return _say(f"{format_message()} Try --help.", USAGE)
+        return _print_error_line(f"{format_message()} Try --help.", USAGE)
     if os.environ.get("NUCLEATE_DEBUG"):
         traceback.print_exception(error)
-    return _say(f"{type(error).__name__}: {error}; this is a defect: NUCLEATE_DEBUG=1 shows where", FAILED)
+    return _print_error_line(f"{type(error).__name__}: {error}; this is a defect: NUCLEATE_DEBUG=1 shows where", FAILED)
 
 
-def _say(line: str, code: int) -> int:
+def _print_error_line(line: str, code: int) -> int:
     print("error: " + " ".join(line.split()), file=sys.stderr)
     return code

@@ -11,8 +11,8 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 
-def tell(line: str) -> None:
-    """Print a line for people on stderr."""
+def print_notice(line: str) -> None:
+    """Print a line for the user on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 

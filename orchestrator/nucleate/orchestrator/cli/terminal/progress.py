@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from nucleate.orchestrator.cli.terminal.printing import duration, tell
+from nucleate.orchestrator.cli.terminal.printing import duration, print_notice
 from nucleate.v1.common_pb2 import Progress
 
 PLAIN_SECONDS = 5.0
 
 
-class Display(Protocol):
+class ProgressDisplay(Protocol):
     """Where progress goes."""
 
     def update(self, progress: Progress) -> None:
@@ -25,7 +25,7 @@ class Display(Protocol):
 
 
 @contextlib.contextmanager
-def progress_display() -> Iterator[Display]:
+def progress_display() -> Iterator[ProgressDisplay]:
     """Give the display that fits stderr."""
     if not sys.stderr.isatty():
         yield PlainDisplay()
@@ -49,7 +49,7 @@ class PlainDisplay:
         if progress.stage == self._stage and now < self._next:
             return
         self._stage, self._next = progress.stage, now + PLAIN_SECONDS
-        tell(
+        print_notice(
             "  ".join(
                 part for part in (progress.stage or "working", counted(progress), figures(progress), eta(progress)) if part
             )
@@ -57,7 +57,7 @@ class PlainDisplay:
 
     def note(self, line: str) -> None:
         """Print the line."""
-        tell(line)
+        print_notice(line)
 
 
 class BarDisplay:

@@ -1,4 +1,4 @@
-"""Makes a measurement by clicks: files in, one job of the robot annotator, figures out."""
+"""Measures annotation by clicks: files in, one job of the robot annotator, figures out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nucleate.client.files.model_folders import CARD, URI, check_model, load_mod
 from nucleate.client.files.output_files import output_folder
 from nucleate.client.files.upload import upload_images, upload_labelled, upload_masks
 from nucleate.errors import InvalidInput
-from nucleate.orchestrator.cli.services import Session, any_services, new_job_id
+from nucleate.orchestrator.cli.services import ServiceConnections, ensure_services, new_job_id
 from nucleate.orchestrator.cli.terminal.printing import show_json
 from nucleate.orchestrator.cli.terminal.progress import progress_display
 from nucleate.orchestrator.cli.work.click_bench_results import as_figures, show_figures
@@ -35,7 +35,7 @@ _METHODS = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class ClickBenchOptions:
     """The options of `nucleate bench clicks`."""
 
     images: Path
@@ -79,35 +79,35 @@ class Setting:
     def _from_model(self) -> bool:
         return self.proposals.startswith(URI) or (Path(self.proposals) / CARD).exists()
 
-    def services(self) -> list[str]:
+    def required_services(self) -> list[str]:
         """What has to run."""
         return ["interactive", "annotator", *(["hovernet"] if self.proposals != "classical" and self._from_model() else [])]
 
-    def proposed(self, session: Session, pairs: list[Pair]) -> list[common_pb2.Blob]:
+    def proposed(self, services: ServiceConnections, pairs: list[Pair]) -> list[common_pb2.Blob]:
         """Instance maps to start from, in the order of the images; none = the classical ones."""
         if self.proposals == "classical":
             return []
         files = [image for image, _ in pairs]
         if not self._from_model():
             found = self._proposed_maps(files)
-            maps = upload_masks(session.blobs, [each for _, each in found], sealed=False)
+            maps = upload_masks(services.blobs, [each for _, each in found], sealed=False)
             return [maps[each.id] for _, each in found]
-        remote = session.remote("hovernet")
+        client = services.client("hovernet")
         request = hovernet_pb2.SegmentRequest(
             job_id=new_job_id("segment"),
-            images=upload_images(session.blobs, files),
-            model=load_model(self.proposals, session.blobs, "hovernet"),
+            images=upload_images(services.blobs, files),
+            model=load_model(self.proposals, services.blobs, "hovernet"),
         )
-        result = remote.follow(remote.stub.Segment, request, session.display.update)
+        result = client.follow(client.stub.Segment, request, services.display.update)
         by_id = {each.id: each.instances for each in result.images}
         return [by_id[each.id] for each in files]
 
-    def request(self, session: Session, pairs: list[Pair]) -> pb.BenchClicksRequest:
+    def request(self, services: ServiceConnections, pairs: list[Pair]) -> pb.BenchClicksRequest:
         """Store the files, the masks sealed, and say what to measure."""
         request = pb.BenchClicksRequest(
             job_id=new_job_id("bench"),
-            model=load_model(self.model, session.blobs, "interactive"),
-            images=upload_labelled(session.blobs, pairs),
+            model=load_model(self.model, services.blobs, "interactive"),
+            images=upload_labelled(services.blobs, pairs),
             nuclei=self.nuclei,
             seed=self.seed,
             most_clicks=self.clicks,
@@ -117,28 +117,28 @@ class Setting:
             ),
         )
         if self.patches:
-            proposals = self.proposed(session, pairs)
+            proposals = self.proposed(services, pairs)
             request.patches.CopyFrom(
                 pb.PatchBench(proposals=proposals, size=self.patch_size, count=self.patches, target_pq=self.target_pq)
             )
         return request
 
 
-def measure(setting: Setting, out: Path | None, *, as_json: bool) -> None:
+def measure(options: ClickBenchOptions, out: Path | None, *, as_json: bool) -> None:
     """Measure, print, and write OUT/rows.jsonl, OUT/figures.json and OUT/clicks.svg.
 
     Raises:
-        InvalidInput: see `Setting.checked`.
+        InvalidInput: see `ClickBenchOptions.checked`.
     """
-    pairs = setting.checked()
-    with progress_display() as display, any_services(setting.services(), display) as session:
-        request = setting.request(session, pairs)
-        remote = session.remote("annotator")
-        result = remote.follow(remote.stub.BenchClicks, request, display.update)
-        rows = session.blobs.get(result.rows)
-    said: dict[str, Any] = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(setting).items()}
-    said |= {"model_digest": request.model.card.sha256, "nuclei_drawn": result.n}
-    found = as_figures(result, setting.target_pq) | {"setting": said}
+    pairs = options.checked()
+    with progress_display() as display, ensure_services(options.required_services(), display) as services:
+        request = options.request(services, pairs)
+        client = services.client("annotator")
+        result = client.follow(client.stub.BenchClicks, request, display.update)
+        rows = services.blobs.get(result.rows)
+    settings: dict[str, Any] = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
+    settings |= {"model_digest": request.model.card.sha256, "nuclei_drawn": result.n}
+    found = as_figures(result, options.target_pq) | {"setting": settings}
     if out:
         with output_folder(out) as staging:
             (staging / "rows.jsonl").write_bytes(rows)

@@ -74,11 +74,11 @@ def _span(interval: pb.Interval | pb.NumberOfClicks) -> list[float]:
 
 
 def show_figures(found: dict[str, Any]) -> None:
-    """Print the figures for people."""
-    rows = [("mean IoU after 1 click", f"{found['iou1']:.3f}", _shown(found["intervals"]["iou1"]), "")]
+    """Print the figures as tables."""
+    rows = [("mean IoU after 1 click", f"{found['iou1']:.3f}", _interval_text(found["intervals"]["iou1"]), "")]
     for name, failures in found["failures"].items():
         label = f"clicks to IoU .{name.removeprefix('noc')}"
-        rows.append((label, f"{found[name]:.2f}", _shown(found["intervals"][name]), f"{failures} never"))
+        rows.append((label, f"{found[name]:.2f}", _interval_text(found["intervals"][name]), f"{failures} never"))
     rows += [
         (
             "clicks honoured",
@@ -127,5 +127,5 @@ def _show_patches(patches: dict[str, Any]) -> None:
     print(f"{patches['clicks_per_nucleus']:.2f} clicks a nucleus")
 
 
-def _shown(interval: Sequence[float]) -> str:
+def _interval_text(interval: Sequence[float]) -> str:
     return f"{interval[0]:.3f} to {interval[1]:.3f}"

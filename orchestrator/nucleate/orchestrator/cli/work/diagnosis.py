@@ -1,4 +1,4 @@
-"""Looks over the installation."""
+"""Diagnosis of the installation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from urllib.parse import unquote, urlsplit
 
 from nucleate.client.local.health import serving
 from nucleate.client.local.installation import SERVICES, default_home, endpoint_variable
-from nucleate.client.local.process_registry import load_state
+from nucleate.client.local.process_registry import load_registry
 from nucleate.errors import NucleateError
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.store import open_store
 
-_PYTHONS = ((3, 11), (3, 13))
-_SECRET = ("KEY", "SECRET", "PASSWORD", "TOKEN")
+_SUPPORTED_PYTHON = ((3, 11), (3, 13))
+_SECRET_WORDS = ("KEY", "SECRET", "PASSWORD", "TOKEN")
 _PROBE = """
 import torch
 print("torch", torch.__version__, "CUDA", torch.version.cuda or "none", "available" if torch.cuda.is_available() else "no GPU")
@@ -33,7 +33,7 @@ print("onnxruntime", onnxruntime.__version__, *onnxruntime.get_available_provide
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One check: `state` is "ok", "off" (not needed now) or "bad"."""
 
     check: str
@@ -41,48 +41,48 @@ class Finding:
     found: str
 
 
-def diagnose() -> list[Finding]:
+def diagnose() -> list[CheckResult]:
     """Run every check; none raises."""
-    return [_python(), *_pins(), *_engines(), *_services(), _store()]
+    return [_check_python(), *_check_pinned_packages(), *_check_inference_engines(), *_check_services(), _check_store()]
 
 
 def settings_in_force() -> dict[str, object]:
     """Return what is configured, secrets masked."""
     home = default_home()
-    state = load_state(home)
-    endpoints = {name: os.environ.get(endpoint_variable(name)) or _local(name) or "not running" for name in SERVICES}
+    registry = load_registry(home)
+    endpoints = {name: os.environ.get(endpoint_variable(name)) or _local_endpoint(name) or "not running" for name in SERVICES}
     environment = {name: _masked(name, value) for name, value in sorted(os.environ.items()) if name.startswith("NUCLEATE_")}
     return {
         "version": version("nucleate"),
         "home": str(home),
-        "store": state.store if state else os.environ.get("NUCLEATE_STORE", (home / "store").as_uri()),
+        "store": registry.store if registry else os.environ.get("NUCLEATE_STORE", (home / "store").as_uri()),
         **{f"endpoint {name}": endpoint for name, endpoint in endpoints.items()},
         **environment,
     }
 
 
 def _masked(name: str, value: str) -> str:
-    return "***" if value and any(word in name for word in _SECRET) else value
+    return "***" if value and any(word in name for word in _SECRET_WORDS) else value
 
 
-def _local(service: str) -> str:
-    state = load_state(default_home())
-    return state.endpoints[service] if state and service in state.running else ""
+def _local_endpoint(service: str) -> str:
+    registry = load_registry(default_home())
+    return registry.endpoints[service] if registry and service in registry.running else ""
 
 
-def _died(service: str) -> bool:
-    state = load_state(default_home())
-    record = state.services.get(service) if state else None
+def _has_crashed(service: str) -> bool:
+    registry = load_registry(default_home())
+    record = registry.services.get(service) if registry else None
     return bool(record and record.pid and not record.alive)
 
 
-def _python() -> Finding:
+def _check_python() -> CheckResult:
     found = ".".join(map(str, sys.version_info[:3]))
-    fits = _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]
-    return Finding("python", "ok" if fits else "bad", f"{found} at {sys.executable}")
+    fits = _SUPPORTED_PYTHON[0] <= sys.version_info[:2] <= _SUPPORTED_PYTHON[1]
+    return CheckResult("python", "ok" if fits else "bad", f"{found} at {sys.executable}")
 
 
-def _pins() -> Iterator[Finding]:
+def _check_pinned_packages() -> Iterator[CheckResult]:
     """Compare the packages of the base install that are pinned exactly, and say which of the others are there."""
     for requirement in requires("nucleate") or ():
         name, pinned, wanted = requirement.partition(";")[0].partition("==")
@@ -91,25 +91,27 @@ def _pins() -> Iterator[Finding]:
         try:
             found = version(name.strip())
         except PackageNotFoundError:
-            yield Finding(name, "bad", f"missing; {wanted.strip()} wanted")
+            yield CheckResult(name, "bad", f"missing; {wanted.strip()} wanted")
             continue
         fits = found == wanted.strip()
-        yield Finding(name.strip(), "ok" if fits else "bad", found if fits else f"{found}; {wanted.strip()} wanted")
+        yield CheckResult(name.strip(), "ok" if fits else "bad", found if fits else f"{found}; {wanted.strip()} wanted")
 
 
-def _engines() -> Iterator[Finding]:
+def _check_inference_engines() -> Iterator[CheckResult]:
     if not all(importlib.util.find_spec(name) for name in ("torch", "onnxruntime")):
-        yield Finding("torch, onnxruntime", "off", "client only; install nucleate[cpu] or nucleate[gpu] to run services here")
+        yield CheckResult(
+            "torch, onnxruntime", "off", "client only; install nucleate[cpu] or nucleate[gpu] to run services here"
+        )
         return
     both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(both) > 1:
-        yield Finding("onnxruntime", "bad", "both onnxruntime and onnxruntime-gpu are installed: uninstall one")
+        yield CheckResult("onnxruntime", "bad", "both onnxruntime and onnxruntime-gpu are installed: uninstall one")
     done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False)  # noqa: S603
     for line in done.stdout.splitlines():
         name, _, found = line.partition(" ")
-        yield Finding(name, "ok", found)
+        yield CheckResult(name, "ok", found)
     if done.returncode:
-        yield Finding("torch, onnxruntime", "bad", (done.stderr.strip().splitlines() or ["cannot be imported"])[-1])
+        yield CheckResult("torch, onnxruntime", "bad", (done.stderr.strip().splitlines() or ["cannot be imported"])[-1])
 
 
 def _installed(name: str) -> bool:
@@ -120,22 +122,22 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _services() -> Iterator[Finding]:
+def _check_services() -> Iterator[CheckResult]:
     for name in SERVICES:
-        endpoint = os.environ.get(endpoint_variable(name)) or _local(name)
-        if not endpoint and _died(name):
-            yield Finding(name, "bad", "has ended by itself; `nucleate up` starts it again")
+        endpoint = os.environ.get(endpoint_variable(name)) or _local_endpoint(name)
+        if not endpoint and _has_crashed(name):
+            yield CheckResult(name, "bad", "has ended by itself; `nucleate up` starts it again")
         elif not endpoint:
-            yield Finding(name, "off", "not running; `nucleate up` starts it")
+            yield CheckResult(name, "off", "not running; `nucleate up` starts it")
         else:
             answers = serving(endpoint, timeout_s=3.0)
-            yield Finding(name, "ok" if answers else "bad", f"{endpoint} {'serving' if answers else 'does not answer'}")
+            yield CheckResult(name, "ok" if answers else "bad", f"{endpoint} {'serving' if answers else 'does not answer'}")
 
 
-def _store() -> Finding:
+def _check_store() -> CheckResult:
     url = str(settings_in_force()["store"])
     if url.startswith("file://") and not Path(unquote(urlsplit(url).path)).exists():
-        return Finding("store", "off", f"{url} is not there yet; `nucleate up` makes it")
+        return CheckResult("store", "off", f"{url} is not there yet; `nucleate up` makes it")
     try:
         blobs = Blobs(open_store(url))
         probe = f"nucleate doctor {uuid.uuid4().hex}".encode()
@@ -143,5 +145,5 @@ def _store() -> Finding:
         same = blobs.get(blob) == probe
         blobs.store.delete(blob.uri)
     except NucleateError as error:
-        return Finding("store", "bad", str(error))
-    return Finding("store", "ok" if same else "bad", f"{url} {'keeps what it is given' if same else 'returns other bytes'}")
+        return CheckResult("store", "bad", str(error))
+    return CheckResult("store", "ok" if same else "bad", f"{url} {'keeps what it is given' if same else 'returns other bytes'}")

@@ -11,8 +11,8 @@ from nucleate.client.files.input_files import images_in, one_image
 from nucleate.client.files.output_files import write_file
 from nucleate.client.files.upload import upload_images
 from nucleate.errors import InvalidInput
-from nucleate.orchestrator.cli.services import any_services, new_job_id
-from nucleate.orchestrator.cli.terminal.printing import show_json, show_table, tell
+from nucleate.orchestrator.cli.services import ensure_services, new_job_id
+from nucleate.orchestrator.cli.terminal.printing import print_notice, show_json, show_table
 from nucleate.orchestrator.cli.terminal.progress import progress_display
 from nucleate.v1 import synthesis_pb2 as pb
 
@@ -26,14 +26,14 @@ def preview_pair(image: Path, out: Path, *, seed: int, profile: str, index: int)
     if out.suffix.lower() != ".png":
         raise InvalidInput(f"--out {out} is no .png: name the picture to write")
     file = one_image(image, "IMAGE")
-    with progress_display() as display, any_services(["synthesis"], display) as session:
-        uploaded = upload_images(session.blobs, [file])[0]
+    with progress_display() as display, ensure_services(["synthesis"], display) as services:
+        uploaded = upload_images(services.blobs, [file])[0]
         request = pb.PreviewRequest(image=uploaded, seed=seed, profile=profile, index=index)
-        remote = session.remote("synthesis")
-        shown = remote.call(remote.stub.Preview, request)
+        client = services.client("synthesis")
+        shown = client.call(client.stub.Preview, request)
     write_file(out, shown.picture)
     scores = json.loads(shown.provenance)["realism"]
-    tell(
+    print_notice(
         f"{shown.nuclei_placed} of {shown.nuclei_requested} nuclei placed; tissue colour off by "
         f"{scores['colour_distance']:.1f} grey levels, fine detail {scores['sharpness_ratio']:.0%} of the image's"
     )
@@ -43,11 +43,13 @@ def preview_pair(image: Path, out: Path, *, seed: int, profile: str, index: int)
 def describe_all(images: Path, out: Path | None, *, profile: str, as_json: bool) -> None:
     """Measure, print a line per image, and write all of it to OUT."""
     files = images_in(images)
-    with progress_display() as display, any_services(["synthesis"], display) as session:
-        remote = session.remote("synthesis")
-        request = pb.DescribeRequest(job_id=new_job_id("describe"), images=upload_images(session.blobs, files), profile=profile)
-        result = remote.follow(remote.stub.Describe, request, display.update)
-        document = json.loads(session.blobs.get(result.statistics))
+    with progress_display() as display, ensure_services(["synthesis"], display) as services:
+        client = services.client("synthesis")
+        request = pb.DescribeRequest(
+            job_id=new_job_id("describe"), images=upload_images(services.blobs, files), profile=profile
+        )
+        result = client.follow(client.stub.Describe, request, display.update)
+        document = json.loads(services.blobs.get(result.statistics))
     if out:
         write_file(out, json.dumps(document, indent=1).encode())
     if as_json:
@@ -65,7 +67,7 @@ def _show(entries: list[dict[str, Any]]) -> None:
         show_table(columns, rows)
     for entry in entries:
         if "skipped" in entry:
-            tell(f"left out: {entry['skipped']}")
+            print_notice(f"left out: {entry['skipped']}")
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from nucleate.client.files.input_files import images_in
 from nucleate.client.files.output_files import output_folder
 from nucleate.client.files.upload import upload_images
 from nucleate.errors import InvalidInput
-from nucleate.orchestrator.cli.services import any_services, new_job_id
+from nucleate.orchestrator.cli.services import ensure_services, new_job_id
 from nucleate.orchestrator.cli.terminal.printing import show_json, show_table
 from nucleate.orchestrator.cli.terminal.progress import progress_display
 from nucleate.v1 import synthesis_pb2 as pb
@@ -38,21 +38,21 @@ def measure_realism(real: Path, synthetic: Path, out: Path | None, *, seed: int,
     """Measure, print, and write OUT/figures.json and the contact sheet OUT/sheet.png."""
     real_files, synthetic_files = images_in(real, "--real"), images_in(synthetic, "--synthetic")
     sources = sources_of(synthetic)
-    with progress_display() as display, any_services(["synthesis"], display) as session:
-        remote = session.remote("synthesis")
+    with progress_display() as display, ensure_services(["synthesis"], display) as services:
+        client = services.client("synthesis")
         request = pb.MeasureRealismRequest(
             job_id=new_job_id("realism"),
-            real=upload_images(session.blobs, real_files),
+            real=upload_images(services.blobs, real_files),
             synthetic=[
                 pb.SourcedImage(image=image, source=sources.get(image.id, image.id))
-                for image in upload_images(session.blobs, synthetic_files)
+                for image in upload_images(services.blobs, synthetic_files)
             ],
             seed=seed,
             crops=crops,
         )
-        result = remote.follow(remote.stub.MeasureRealism, request, display.update)
-        figures = json.loads(session.blobs.get(result.figures))
-        sheet = session.blobs.get(result.sheet)
+        result = client.follow(client.stub.MeasureRealism, request, display.update)
+        figures = json.loads(services.blobs.get(result.figures))
+        sheet = services.blobs.get(result.sheet)
     if out:
         with output_folder(out) as staging:
             (staging / "figures.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")

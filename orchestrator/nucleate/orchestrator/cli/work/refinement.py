@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nucleate.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from nucleate.orchestrator.cli.services import Session
+    from nucleate.orchestrator.cli.services import ServiceConnections
     from nucleate.v1 import common_pb2
     from nucleate.v1 import refiner_pb2 as pb
 
@@ -18,7 +18,7 @@ PSI = ("identity", "gradient")
 
 
 @dataclass(frozen=True)
-class Wish:
+class RefinementOptions:
     """A refiner trained towards `real` images, or an earlier `model`; the options are `RefinerOptions`."""
 
     real: Path | None
@@ -45,68 +45,71 @@ class Wish:
             check_model(self.model, "refiner")
 
 
-def refine_all(folder: Path, out: Path, wish: Wish) -> None:
+def refine_all(folder: Path, out: Path, options: RefinementOptions) -> None:
     """Write OUT/images, OUT/masks, OUT/refinement.json with what the gate said of each, and OUT/preview.png."""
     from nucleate.client.files.input_files import images_in, masks_in, paired
     from nucleate.client.files.model_folders import save_model
     from nucleate.client.files.output_files import output_folder
     from nucleate.client.files.upload import upload_images, upload_masks
-    from nucleate.orchestrator.cli.services import any_services, new_job_id
-    from nucleate.orchestrator.cli.terminal.printing import tell
+    from nucleate.orchestrator.cli.services import ensure_services, new_job_id
+    from nucleate.orchestrator.cli.terminal.printing import print_notice
     from nucleate.orchestrator.cli.terminal.progress import progress_display
     from nucleate.v1 import common_pb2
     from nucleate.v1 import refiner_pb2 as pb
 
-    wish.check()
+    options.check()
     images, masks = images_in(folder / "images", "DIR/images"), masks_in(folder / "masks", "DIR/masks")
     pairs = paired(images, masks, folder / "masks")
-    real = images_in(wish.real, "--real") if wish.real else []
-    with output_folder(out) as staging, progress_display() as display, any_services(["refiner"], display) as session:
-        stored = upload_masks(session.blobs, [mask for _, mask in pairs], sealed=False)
+    real = images_in(options.real, "--real") if options.real else []
+    with output_folder(out) as staging, progress_display() as display, ensure_services(["refiner"], display) as services:
+        stored = upload_masks(services.blobs, [mask for _, mask in pairs], sealed=False)
         synthetic = [
             common_pb2.LabelledImage(id=image.id, image=image.data, instances=stored[image.id])
-            for image in upload_images(session.blobs, [image for image, _ in pairs])
+            for image in upload_images(services.blobs, [image for image, _ in pairs])
         ]
-        model = _model(session, wish, synthetic, upload_images(session.blobs, real))
-        if wish.save_model:
-            save_model(model, wish.save_model, session.blobs)
-        remote = session.remote("refiner")
+        model = _model(services, options, synthetic, upload_images(services.blobs, real))
+        if options.save_model:
+            save_model(model, options.save_model, services.blobs)
+        client = services.client("refiner")
         request = pb.RefineRequest(
-            job_id=new_job_id("refine"), model=model, synthetic=synthetic, preview=True, importance=wish.importance
+            job_id=new_job_id("refine"), model=model, synthetic=synthetic, preview=True, importance=options.importance
         )
-        result = remote.follow(remote.stub.Refine, request, display.update)
-        _write(session, result, staging)
+        result = client.follow(client.stub.Refine, request, display.update)
+        _write(services, result, staging)
     refused = [each for each in result.samples if not each.gate.accepted]
     if refused:
-        tell(f"{len(refused)} of {len(result.samples)} images stay as they were: {refused[0].gate.reason}")
+        print_notice(f"{len(refused)} of {len(result.samples)} images stay as they were: {refused[0].gate.reason}")
     if result.importance_off:
-        tell(f"no importance weights: {result.importance_off}")
+        print_notice(f"no importance weights: {result.importance_off}")
     print(out.absolute())
 
 
 def _model(
-    session: Session, wish: Wish, synthetic: list[common_pb2.LabelledImage], real: list[common_pb2.Image]
+    services: ServiceConnections,
+    options: RefinementOptions,
+    synthetic: list[common_pb2.LabelledImage],
+    real: list[common_pb2.Image],
 ) -> common_pb2.Model:
     from nucleate.client.files.model_folders import load_model
     from nucleate.orchestrator.cli.services import new_job_id
     from nucleate.v1 import refiner_pb2 as pb
 
     if not real:
-        return load_model(wish.model, session.blobs, "refiner")
-    remote = session.remote("refiner")
+        return load_model(options.model, services.blobs, "refiner")
+    client = services.client("refiner")
     request = pb.RefinerServiceTrainRequest(
         job_id=new_job_id("train-refiner"),
         synthetic=synthetic,
         real=real,
-        profile=wish.profile,
-        seed=wish.seed,
-        options=pb.RefinerOptions(psi=f"FEATURE_TRANSFORM_{wish.psi.upper()}", hard=wish.hard, r1=wish.r1),
+        profile=options.profile,
+        seed=options.seed,
+        options=pb.RefinerOptions(psi=f"FEATURE_TRANSFORM_{options.psi.upper()}", hard=options.hard, r1=options.r1),
     )
-    trained: common_pb2.Model = remote.follow(remote.stub.Train, request, session.display.update).model
+    trained: common_pb2.Model = client.follow(client.stub.Train, request, services.display.update).model
     return trained
 
 
-def _write(session: Session, result: pb.RefineResult, staging: Path) -> None:
+def _write(services: ServiceConnections, result: pb.RefineResult, staging: Path) -> None:
     from nucleate.client.files.output_files import safe_name
     from nucleate.orchestrator.cli.work.stored_files import write_blob
 
@@ -114,9 +117,9 @@ def _write(session: Session, result: pb.RefineResult, staging: Path) -> None:
         (staging / part).mkdir()
     for each in result.samples:
         name = safe_name(each.sample.id)
-        write_blob(session, each.sample.image, staging / "images" / name)
-        write_blob(session, each.sample.instances, staging / "masks" / name)
-    (staging / "preview.png").write_bytes(session.blobs.get(result.preview))
+        write_blob(services, each.sample.image, staging / "images" / name)
+        write_blob(services, each.sample.instances, staging / "masks" / name)
+    (staging / "preview.png").write_bytes(services.blobs.get(result.preview))
     document = {
         "effective_sample_size": result.effective_sample_size,
         "importance_off": result.importance_off,

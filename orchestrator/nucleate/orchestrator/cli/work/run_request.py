@@ -1,4 +1,4 @@
-"""What a person asks a run to do, checked before anything starts."""
+"""The arguments of a run, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Intent:
+class RunRequest:
     """The arguments of `nucleate run start`, and after `checked` the files they name."""
 
     images: Path
@@ -38,7 +38,7 @@ class Intent:
     oracle: tuple[Pair, ...] = ()
     target: SourceFile | None = None
 
-    def checked(self) -> Intent:
+    def checked(self) -> RunRequest:
         """Read and pair all files; give the run a name and a results folder.
 
         Raises:
@@ -55,36 +55,40 @@ class Intent:
             raise InvalidInput(
                 f"--normalization {self.normalization}: choose one of {', '.join(METHODS)}, and give --normalize-to IMG"
             )
-        pool = _large_enough(images_in(self.images))
+        pool = _checked_sizes(images_in(self.images))
         evaluation: tuple[Pair, ...] = ()
         oracle: tuple[Pair, ...] = ()
         if self.eval_images is not None and self.eval_masks is not None:
-            held_out = _large_enough(images_in(self.eval_images, "--eval-images"))
+            held_out = _checked_sizes(images_in(self.eval_images, "--eval-images"))
             evaluation = tuple(paired(held_out, masks_in(self.eval_masks, "--eval-masks"), self.eval_masks))
         if self.robot_masks is not None:
             oracle = tuple(paired(pool, masks_in(self.robot_masks, "--robot-masks"), self.robot_masks))
-        name = self.name or _named_after(self.images)
+        name = self.name or _default_name(self.images)
         out = (self.out or Path("out") / name).absolute()
         target = one_image(self.normalize_to, "--normalize-to") if self.normalize_to else None
         return replace(self, name=name, out=out, pool=tuple(pool), evaluation=evaluation, oracle=oracle, target=target)
 
 
-def describe(intent: Intent) -> list[str]:
+def describe(request: RunRequest) -> list[str]:
     """Say what a run would do, a line each."""
-    robot = f"robot by {len(intent.oracle)} masks" if intent.oracle else "a person"
+    robot = f"robot by {len(request.oracle)} masks" if request.oracle else "a person"
     return [
-        f"run         {intent.name}",
-        f"images      {len(intent.pool)} from {intent.images}",
-        f"evaluation  {f'{len(intent.evaluation)} pairs from {intent.eval_images}' if intent.evaluation else 'none'}",
-        f"annotator   {'none' if intent.no_annotation else robot}",
-        f"cycles      {intent.cycles}",
-        f"profile     {intent.profile}, seed {intent.seed}",
-        *([f"colours     {intent.normalization or 'as the profile says'}, to {intent.normalize_to}"] if intent.target else []),
-        f"results     {intent.out}",
+        f"run         {request.name}",
+        f"images      {len(request.pool)} from {request.images}",
+        f"evaluation  {f'{len(request.evaluation)} pairs from {request.eval_images}' if request.evaluation else 'none'}",
+        f"annotator   {'none' if request.no_annotation else robot}",
+        f"cycles      {request.cycles}",
+        f"profile     {request.profile}, seed {request.seed}",
+        *(
+            [f"colours     {request.normalization or 'as the profile says'}, to {request.normalize_to}"]
+            if request.target
+            else []
+        ),
+        f"results     {request.out}",
     ]
 
 
-def _large_enough(files: list[SourceFile]) -> list[SourceFile]:
+def _checked_sizes(files: list[SourceFile]) -> list[SourceFile]:
     for file in files:
         size = file.size
         if size and min(size) < MIN_SIDE:
@@ -92,7 +96,7 @@ def _large_enough(files: list[SourceFile]) -> list[SourceFile]:
     return files
 
 
-def _named_after(images: Path) -> str:
+def _default_name(images: Path) -> str:
     """Name a run after its folder and the time; "images" says little, so its parent joins in."""
     folder = images.absolute()
     words = f"{folder.parent.name}-{folder.stem}" if folder.name == "images" else folder.stem

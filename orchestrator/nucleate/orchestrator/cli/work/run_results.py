@@ -9,7 +9,7 @@ from pathlib import Path
 from nucleate.client.files.model_folders import save_model
 from nucleate.client.files.output_files import output_folder
 from nucleate.errors import NucleateError
-from nucleate.orchestrator.cli.services import Session
+from nucleate.orchestrator.cli.services import ServiceConnections
 from nucleate.orchestrator.cli.terminal.printing import duration, show_table
 from nucleate.orchestrator.report import render
 from nucleate.v1 import orchestrator_pb2 as pb
@@ -43,30 +43,30 @@ def show_run(run: pb.Run) -> None:
         show_rows(run.rows)
 
 
-def export_report(session: Session, run_id: str, out: Path) -> None:
+def export_report(services: ServiceConnections, run_id: str, out: Path) -> None:
     """Write OUT/models/KIND, and OUT/report.{json,csv,html} whose model references are the absolute paths of those folders.
 
     Raises:
         NucleateError: the data of the report cannot be read.
     """
     out = out.absolute()
-    remote = session.remote("orchestrator")
-    response = remote.call(remote.stub.GetReport, pb.GetReportRequest(run_id=run_id), timeout_s=120)
+    client = services.client("orchestrator")
+    response = client.call(client.stub.GetReport, pb.GetReportRequest(run_id=run_id), timeout_s=120)
     try:
-        data = dict(json.loads(session.blobs.get(response.data)))
+        data = dict(json.loads(services.blobs.get(response.data)))
     except ValueError:
         raise NucleateError(f"the report of {run_id} cannot be read: are client and services of one version?") from None
     report = render(data, {kind: str(out / "models" / kind) for kind in sorted(response.models)})
     with output_folder(out) as staging:
         for kind, model in response.models.items():
-            save_model(model, staging / "models" / kind, session.blobs)
+            save_model(model, staging / "models" / kind, services.blobs)
         for suffix in ("json", "csv", "html"):
             (staging / f"report.{suffix}").write_text(getattr(report, suffix), encoding="utf-8")
     for kind, model in response.models.items():
-        _drop_strangers(out / "models" / kind, {*model.files, "card.json"})
+        _remove_stale_files(out / "models" / kind, {*model.files, "card.json"})
 
 
-def _drop_strangers(folder: Path, names: set[str]) -> None:
+def _remove_stale_files(folder: Path, names: set[str]) -> None:
     """Remove the files of an earlier model: a model folder is read as a whole."""
     for path in folder.iterdir():
         if path.is_file() and path.name not in names:

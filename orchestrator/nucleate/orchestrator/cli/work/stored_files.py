@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nucleate.orchestrator.cli.services import Session
+from nucleate.orchestrator.cli.services import ServiceConnections
 from nucleate.v1 import common_pb2
 
 _SUFFIXES = {
@@ -16,8 +16,8 @@ _SUFFIXES = {
 }
 
 
-def write_blob(session: Session, blob: common_pb2.Blob, stem: Path) -> Path:
+def write_blob(services: ServiceConnections, blob: common_pb2.Blob, stem: Path) -> Path:
     """Write a blob beside `stem`, with the suffix of its media type."""
     path = stem.with_name(stem.name + _SUFFIXES[blob.media_type])
-    path.write_bytes(session.blobs.get(blob))
+    path.write_bytes(services.blobs.get(blob))
     return path

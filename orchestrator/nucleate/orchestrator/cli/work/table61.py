@@ -18,9 +18,9 @@ from nucleate.client.files.input_files import Pair, images_in, masks_in, paired
 from nucleate.client.files.upload import upload_images, upload_masks
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample, Split
 from nucleate.errors import InvalidInput
-from nucleate.orchestrator.cli.services import Session, any_services, new_job_id
+from nucleate.orchestrator.cli.services import ServiceConnections, ensure_services, new_job_id
 from nucleate.orchestrator.cli.terminal.options import METHODS
-from nucleate.orchestrator.cli.terminal.printing import show_json, show_table, tell
+from nucleate.orchestrator.cli.terminal.printing import print_notice, show_json, show_table
 from nucleate.orchestrator.cli.terminal.progress import progress_display
 from nucleate.orchestrator.profiles import profile_named
 from nucleate.v1 import colornorm_pb2, common_pb2, hovernet_pb2
@@ -33,7 +33,7 @@ _BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Setting:
+class Table61Options:
     """What is measured."""
 
     images: Path
@@ -46,7 +46,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Split3:
+class PatientSplit:
     """Ids of the training, validation and test images; no patient is in two of them."""
 
     train: tuple[str, ...]
@@ -54,7 +54,7 @@ class Split3:
     test: tuple[str, ...]
 
 
-def split_by_patient(ids: Sequence[str], seed: int) -> Split3:
+def split_by_patient(ids: Sequence[str], seed: int) -> PatientSplit:
     """Deal patients out at random until each part has its share of the images.
 
     Raises:
@@ -73,60 +73,62 @@ def split_by_patient(ids: Sequence[str], seed: int) -> Split3:
     for patient in order:
         part = 0 if len(parts[0]) < wanted[0] else 1 if len(parts[1]) < wanted[1] else 2
         parts[part] += patients[patient]
-    return Split3(*(tuple(sorted(part)) for part in reversed(parts)))
+    return PatientSplit(*(tuple(sorted(part)) for part in reversed(parts)))
 
 
-def measure(setting: Setting, *, as_json: bool) -> None:
+def measure(options: Table61Options, *, as_json: bool) -> None:
     """Train and score every arm; print means and spreads."""
-    arms = setting.arms or ARMS
+    arms = options.arms or ARMS
     unknown = next((arm for arm in arms if arm not in ARMS), None)
     if unknown:
         raise InvalidInput(f"unknown arm '{unknown}': choose from {', '.join(ARMS)}")
-    profile_named(setting.profile)
-    pairs = paired(images_in(setting.images), masks_in(setting.masks, "--masks"), setting.masks)
-    split = split_by_patient([image.id for image, _ in pairs], setting.seed)
-    target = setting.target or split.train[0]
+    profile_named(options.profile)
+    pairs = paired(images_in(options.images), masks_in(options.masks, "--masks"), options.masks)
+    split = split_by_patient([image.id for image, _ in pairs], options.seed)
+    target = options.target or split.train[0]
     if target not in split.train:
         raise InvalidInput(f"--target {target} is no training image: choose one of {', '.join(split.train)}")
-    tell("supervised: HoVer-Net is trained on the true masks of the training patients")
-    with progress_display() as display, any_services(["colornorm", "hovernet"], display) as session:
-        experiment = _Experiment(session, setting, pairs, split, target)
+    print_notice("supervised: HoVer-Net is trained on the true masks of the training patients")
+    with progress_display() as display, ensure_services(["colornorm", "hovernet"], display) as services:
+        experiment = _Experiment(services, options, pairs, split, target)
         found = {arm: experiment.scores(arm) for arm in arms}
-    _show(setting, split, target, found, as_json=as_json)
+    _show(options, split, target, found, as_json=as_json)
 
 
 class _Experiment:
     """The images and masks in the store, and what is done to them."""
 
-    def __init__(self, session: Session, setting: Setting, pairs: Sequence[Pair], split: Split3, target: str) -> None:
-        self._session = session
-        self._setting = setting
+    def __init__(
+        self, services: ServiceConnections, options: Table61Options, pairs: Sequence[Pair], split: PatientSplit, target: str
+    ) -> None:
+        self._services = services
+        self._options = options
         self._split = split
         self._target = target
-        self._images = {each.id: each for each in upload_images(session.blobs, [image for image, _ in pairs])}
+        self._images = {each.id: each for each in upload_images(services.blobs, [image for image, _ in pairs])}
         learnt = [mask for image, mask in pairs if image.id not in split.test]
-        self._masks = upload_masks(session.blobs, learnt, sealed=False)
-        self._sealed = upload_masks(session.blobs, [mask for image, mask in pairs if image.id in split.test], sealed=True)
+        self._masks = upload_masks(services.blobs, learnt, sealed=False)
+        self._sealed = upload_masks(services.blobs, [mask for image, mask in pairs if image.id in split.test], sealed=True)
 
     def scores(self, arm: str) -> list[dict[str, float]]:
         """Mean test scores of every run."""
         images = self._images if arm in {NONE, AUGMENTATION} else self._normalized(arm)
         dataset = self._dataset(images)
-        return [self._run(arm, images, dataset, self._setting.seed + run) for run in range(self._setting.runs)]
+        return [self._run(arm, images, dataset, self._options.seed + run) for run in range(self._options.runs)]
 
     def _normalized(self, method: str) -> dict[str, common_pb2.Image]:
-        remote, target = self._session.remote("colornorm"), self._images[self._target]
+        client, target = self._services.client("colornorm"), self._images[self._target]
         request = colornorm_pb2.NormalizeRequest(job_id=new_job_id("normalize"), images=self._images.values())
         if method == "colornormnet":
             training = colornorm_pb2.ColorNormServiceTrainRequest(
-                job_id=new_job_id("colornorm"), target=target, profile=self._setting.profile, seed=self._setting.seed
+                job_id=new_job_id("colornorm"), target=target, profile=self._options.profile, seed=self._options.seed
             )
-            trained = remote.follow(remote.stub.Train, training, self._session.display.update)
+            trained = client.follow(client.stub.Train, training, self._services.display.update)
             request.model.CopyFrom(trained.model)
         else:
             fit = colornorm_pb2.FitRequest(method=f"NORMALIZATION_METHOD_{method.upper()}", target=target)
-            request.model.CopyFrom(remote.call(remote.stub.Fit, fit).model)
-        result = remote.follow(remote.stub.Normalize, request, self._session.display.update)
+            request.model.CopyFrom(client.call(client.stub.Fit, fit).model)
+        result = client.follow(client.stub.Normalize, request, self._services.display.update)
         return {each.image.id: each.image for each in result.images}
 
     def _dataset(self, images: Mapping[str, common_pb2.Image]) -> common_pb2.Dataset:
@@ -143,29 +145,29 @@ class _Experiment:
             for part, names in parts
             for name in names
         ]
-        manifest = self._session.blobs.put(Dataset(samples).to_json(), "application/json")
+        manifest = self._services.blobs.put(Dataset(samples).to_json(), "application/json")
         return common_pb2.Dataset(manifest=manifest, samples=len(samples))
 
     def _run(
         self, arm: str, images: Mapping[str, common_pb2.Image], dataset: common_pb2.Dataset, seed: int
     ) -> dict[str, float]:
-        remote, update = self._session.remote("hovernet"), self._session.display.update
+        client, update = self._services.client("hovernet"), self._services.display.update
         training = hovernet_pb2.HoverNetServiceTrainRequest(
             job_id=new_job_id(f"table61-{arm}"),
             dataset=dataset,
-            profile=self._setting.profile,
+            profile=self._options.profile,
             seed=seed,
             plain_colours=arm != AUGMENTATION,
         )
-        model = remote.follow(remote.stub.Train, training, update).model
+        model = client.follow(client.stub.Train, training, update).model
         segment = hovernet_pb2.SegmentRequest(
             job_id=new_job_id("segment"), images=[images[name] for name in self._split.test], model=model
         )
-        predicted = {each.id: each.instances for each in remote.follow(remote.stub.Segment, segment, update).images}
+        predicted = {each.id: each.instances for each in client.follow(client.stub.Segment, segment, update).images}
         evaluate = hovernet_pb2.EvaluateRequest(job_id=new_job_id("evaluate"))
         for name in self._split.test:
             evaluate.pairs.add(id=name, predicted=predicted[name], truth=self._sealed[name])
-        mean = remote.follow(remote.stub.Evaluate, evaluate, update).mean
+        mean = client.follow(client.stub.Evaluate, evaluate, update).mean
         return {score: getattr(mean, score) for score in SCORES}
 
 
@@ -173,7 +175,9 @@ def _ref(blob: common_pb2.Blob) -> BlobRef:
     return BlobRef(uri=blob.uri, sha256=blob.sha256, size=blob.size, media_type=blob.media_type)
 
 
-def _show(setting: Setting, split: Split3, target: str, found: Mapping[str, list[dict[str, float]]], *, as_json: bool) -> None:
+def _show(
+    options: Table61Options, split: PatientSplit, target: str, found: Mapping[str, list[dict[str, float]]], *, as_json: bool
+) -> None:
     summary: dict[str, Any] = {
         arm: {
             score: {"mean": statistics.mean(values), "spread": statistics.stdev(values) if len(values) > 1 else 0.0}
@@ -183,7 +187,7 @@ def _show(setting: Setting, split: Split3, target: str, found: Mapping[str, list
         for arm, runs in found.items()
     }
     if as_json:
-        about = {"supervised": True, "profile": setting.profile, "seed": setting.seed, "runs": setting.runs, "target": target}
+        about = {"supervised": True, "profile": options.profile, "seed": options.seed, "runs": options.runs, "target": target}
         parts = {"train": split.train, "val": split.val, "test": split.test}
         show_json({**about, "split": parts, "arms": summary, "each": found})
         return
@@ -191,4 +195,4 @@ def _show(setting: Setting, split: Split3, target: str, found: Mapping[str, list
         (arm, *(f"{each[score]['mean']:.3f} ± {each[score]['spread']:.3f}" for score in SCORES))
         for arm, each in summary.items()
     ]
-    show_table((f"supervised, {setting.runs} runs", "DICE1", "AJI", "PQ"), rows)
+    show_table((f"supervised, {options.runs} runs", "DICE1", "AJI", "PQ"), rows)
