@@ -127,7 +127,7 @@ def test_every_decision_is_in_the_index_under_its_number() -> None:
 def test_the_picture_and_the_list_of_rooms_show_every_room() -> None:
     picture = (ARCHITECTURE / "house.svg").read_text(encoding="utf-8")
     listed = (ARCHITECTURE / "README.md").read_text(encoding="utf-8").split("## The loop")[0]
-    top = [each for source in SOURCES[1:] for each in source.iterdir() if each.is_dir() and each.name != "__pycache__"]
+    top = [each.with_suffix("") for source in SOURCES[1:] for each in source.iterdir() if each.name != "__pycache__"]
     inner = {each.parent.name for room in top for each in room.glob("*/__init__.py")}
     assert len(top) > 5
     assert not {room.name for room in top if f"`nucleate.{room.name}`" not in listed}
