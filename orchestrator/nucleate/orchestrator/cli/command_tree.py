@@ -8,6 +8,7 @@ import typer
 
 from nucleate.orchestrator.cli.commands import bench, click, demo, images, installation, runs, segment, tasks
 from nucleate.orchestrator.cli.terminal.exit_codes import EPILOG
+from nucleate.orchestrator.cli.terminal.output_guard import guard_outputs
 
 app = typer.Typer(
     name="nucleate",
@@ -44,3 +45,4 @@ segment.register(app)
 click.register(app)
 bench.register(app)
 demo.register(app)
+guard_outputs(app)

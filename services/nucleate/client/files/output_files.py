@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nucleate.errors import InvalidInput, Precondition
@@ -19,6 +19,28 @@ def safe_name(identifier: str) -> str:
     """Return an id as a file name: path separators and control characters become "_"."""
     name = _UNSAFE.sub("_", identifier).strip()
     return name if name not in {"", ".", ".."} else "_"
+
+
+def require_apart(target: Path, inputs: Iterable[Path], option: str = "--out") -> None:
+    """Refuse a target that is, lies in, or holds one of a command's inputs; symbolic links are followed.
+
+    Raises:
+        InvalidInput: writing there could replace or mix with what the user gave.
+    """
+    place = target.resolve()
+    for source in inputs:
+        given = source.resolve()
+        if not given.exists():
+            continue  # a URI of the store, or a mistake that the command itself will name
+        if place == given:
+            relation = "is the input"
+        elif given in place.parents:
+            relation = "lies in the input"
+        elif place in given.parents:
+            relation = "holds the input"
+        else:
+            continue
+        raise InvalidInput(f"{option} {target} {relation} {source}: nothing of yours is overwritten, give a folder beside it")
 
 
 @contextlib.contextmanager
