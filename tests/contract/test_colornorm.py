@@ -13,11 +13,10 @@ import tifffile
 from tests.unit.colornorm.tissue import tissue
 
 from nucleate import errors
-from nucleate.colornorm.service.servicer import ColorNormServicer
-from nucleate.colornorm.service.settings import ColorNormSettings
+from nucleate.colornorm.service.servicer import register
 from nucleate.pathology.images.codec import decode_image, encode_png
 from nucleate.runtime.channels import connect, follow
-from nucleate.runtime.server import start_server
+from nucleate.runtime.server import ServiceSettings, start_server
 from nucleate.v1 import colornorm_pb2 as pb
 from nucleate.v1 import colornorm_pb2_grpc, common_pb2
 
@@ -35,10 +34,7 @@ def slide(seed=0, strength=(1.0, 1.0)):
 
 class Client:
     def __init__(self, store):
-        settings = ColorNormSettings(store=store.as_uri(), drain_seconds=1, device="cpu", threads=1)
-
-        def register(server, context):
-            colornorm_pb2_grpc.add_ColorNormServiceServicer_to_server(ColorNormServicer(context, settings), server)
+        settings = ServiceSettings(store=store.as_uri(), drain_seconds=1, device="cpu", threads=1)
 
         self.server = start_server("colornorm", register, settings)
         self.blobs = self.server.context.blobs

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from nucleate import errors
 from nucleate.pathology.images.codec import decode_image, decode_instances, encode_instances, encode_png
-from nucleate.refiner.service.servicer import RefinerServicer
+from nucleate.refiner.service.servicer import register
 from nucleate.refiner.service.settings import RefinerSettings
 from nucleate.runtime.channels import connect, follow
 from nucleate.runtime.server import start_server
@@ -36,9 +36,6 @@ def slide(seed):
 class Client:
     def __init__(self, store):
         settings = RefinerSettings(store=store.as_uri(), drain_seconds=1, device="cpu", threads=1)
-
-        def register(server, context):
-            refiner_pb2_grpc.add_RefinerServiceServicer_to_server(RefinerServicer(context, settings), server)
 
         self.server = start_server("refiner", register, settings)
         self.blobs = self.server.context.blobs

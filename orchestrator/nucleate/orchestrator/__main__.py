@@ -18,7 +18,7 @@ def main() -> None:
     settings = read_settings("orchestrator", OrchestratorSettings)
     with ExitStack() as stack:
 
-        def register(server: grpc.Server, context: ServiceContext) -> None:
+        def register(server: grpc.Server, context: ServiceContext[OrchestratorSettings]) -> None:
             orchestrator = stack.enter_context(Orchestrator(context.blobs, settings))
             servicer = OrchestratorServicer(orchestrator)
             add_OrchestratorServiceServicer_to_server(servicer, server)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nucleate.annotator.service.servicer import register
 from nucleate.annotator.service.settings import AnnotatorSettings
-from nucleate.runtime.server import read_settings, serve
+from nucleate.runtime.server import run_service
 
 if __name__ == "__main__":
-    serve("annotator", read_settings("annotator", AnnotatorSettings), register)
+    run_service("annotator", AnnotatorSettings, register)

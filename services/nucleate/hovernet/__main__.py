@@ -1,4 +1,4 @@
-"""The HoVer-Net service's process."""
+"""Runs the HoVer-Net service: `python -m nucleate.hovernet`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import torch
 
 from nucleate.hovernet.service.servicer import register
 from nucleate.hovernet.service.settings import HoverNetSettings
-from nucleate.runtime.server import read_settings, serve
+from nucleate.runtime.server import run_service
 
 if __name__ == "__main__":
-    settings = read_settings("hovernet", HoverNetSettings)
-    torch.set_num_threads(settings.compute_threads)
-    cv2.setNumThreads(settings.compute_threads)
-    serve("hovernet", settings, register)
+    run_service("hovernet", HoverNetSettings, register, torch.set_num_threads, cv2.setNumThreads)

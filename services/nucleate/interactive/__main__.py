@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nucleate.interactive.service.servicer import register
 from nucleate.interactive.service.settings import InteractiveSettings
-from nucleate.runtime.server import read_settings, serve
+from nucleate.runtime.server import run_service
 
 if __name__ == "__main__":
-    serve("interactive", read_settings("interactive", InteractiveSettings), register)
+    run_service("interactive", InteractiveSettings, register)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import TypeVar, cast
 
 import grpc
 import structlog
@@ -24,7 +24,16 @@ from nucleate.runtime.store import open_store
 from nucleate.runtime.telemetry import Metrics
 from nucleate.v1 import jobs_pb2_grpc
 
-__all__ = ["MAX_MESSAGE_BYTES", "RunningServer", "ServiceContext", "ServiceSettings", "read_settings", "serve", "start_server"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "RunningServer",
+    "ServiceContext",
+    "ServiceSettings",
+    "read_settings",
+    "run_service",
+    "serve",
+    "start_server",
+]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 OPTIONS: Sequence[tuple[str, int]] = (
@@ -37,13 +46,16 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
-Register = Callable[[grpc.Server, ServiceContext], None]
+S = TypeVar("S", bound=ServiceSettings)
+Register = Callable[[grpc.Server, ServiceContext[S]], None]
 
 
 class RunningServer:
     """A server that answers at `endpoint` ("host:port"), with metrics on `metrics_port`."""
 
-    def __init__(self, server: grpc.Server, port: int, context: ServiceContext, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, server: grpc.Server, port: int, context: ServiceContext[ServiceSettings], health: Health, metrics: Metrics
+    ) -> None:
         settings = context.settings
         self.port = port
         self.endpoint = _address(settings.host, port)
@@ -66,7 +78,7 @@ class RunningServer:
         return ended
 
 
-def start_server(name: str, register: Register, settings: ServiceSettings) -> RunningServer:
+def start_server(name: str, register: Register[S], settings: S) -> RunningServer:
     """Start without blocking: `register(server, context)` adds the servicers; `nucleate.v1.JobsService` is always added.
 
     Raises:
@@ -94,7 +106,15 @@ def start_server(name: str, register: Register, settings: ServiceSettings) -> Ru
     return running
 
 
-def serve(name: str, settings: ServiceSettings, register: Register) -> None:
+def run_service(name: str, kind: Callable[[], S], register: Register[S], *pools: Callable[[int], object]) -> None:
+    """Be a service's process: settings from the environment, compute threads given to each of `pools`, and `serve`."""
+    settings = read_settings(name, kind)
+    for limit in pools:
+        limit(settings.compute_threads)
+    serve(name, settings, register)
+
+
+def serve(name: str, settings: S, register: Register[S]) -> None:
     """Serve until SIGTERM or SIGINT, then drain; the whole of a service's process.
 
     Takes `--port-file PATH` from the command line (or NUCLEATE_PORT_FILE): the bound port is written there once serving.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,8 @@ class ServiceSettings(StoreSettings, ChannelSettings):
     device: str = Field(default="auto", description='"auto", "cpu" or "cuda"')
     curves: Path | None = Field(default=None, description="folder for TensorBoard files of what jobs report; none = no files")
     drain_seconds: float = Field(default=10.0, ge=0)
+
+    @property
+    def compute_threads(self) -> int:
+        """Threads to compute with: `threads`, or one per core that this process may use."""
+        return self.threads or len(os.sched_getaffinity(0))

@@ -161,3 +161,22 @@ def test_settings_come_from_the_environment_and_hide_the_secret(monkeypatch: pyt
     with pytest.raises(errors.InvalidInput, match=r"NUCLEATE_PORT: .* valid integer") as caught:
         ServiceSettings()
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_long_list_goes_on_behind_the_last_sixteen() -> None:
+    runner, seen = JobRunner(MemoryStore(), "s"), []
+
+    def work(job: Job) -> pb.RefineResult:
+        result = job.resumed(pb.RefineResult)
+        for item in job.remaining(range(40), len(result.samples), result):
+            seen.append(item)
+            if len(seen) == 36:
+                raise errors.Aborted("cut off")
+            result.samples.add(weight=item)
+        return result
+
+    with pytest.raises(errors.Aborted):
+        list(runner.stream(REQUEST, pb.RefineResponse, work))
+    *_, last = runner.stream(REQUEST, pb.RefineResponse, work)
+    assert seen == [*range(36), *range(32, 40)]
+    assert [sample.weight for sample in last.result.samples] == list(range(40))

@@ -18,15 +18,15 @@ class OrchestratorServicer(pb_grpc.OrchestratorServiceServicer):
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
 
-    def StartRun(self, request: pb.StartRunRequest, _context: grpc.ServicerContext) -> pb.StartRunResponse:
+    def StartRun(self, request: pb.StartRunRequest, context: grpc.ServicerContext) -> pb.StartRunResponse:
         """Start a run."""
         return pb.StartRunResponse(run=self._orchestrator.start(request.run_id, request.plan))
 
-    def GetRun(self, request: pb.GetRunRequest, _context: grpc.ServicerContext) -> pb.GetRunResponse:
+    def GetRun(self, request: pb.GetRunRequest, context: grpc.ServicerContext) -> pb.GetRunResponse:
         """Show a run."""
         return pb.GetRunResponse(run=self._orchestrator.show(request.run_id))
 
-    def ListRuns(self, _request: pb.ListRunsRequest, _context: grpc.ServicerContext) -> pb.ListRunsResponse:
+    def ListRuns(self, request: pb.ListRunsRequest, context: grpc.ServicerContext) -> pb.ListRunsResponse:
         """Show every run."""
         return pb.ListRunsResponse(runs=self._orchestrator.show_all())
 
@@ -35,22 +35,22 @@ class OrchestratorServicer(pb_grpc.OrchestratorServiceServicer):
         for run in self._orchestrator.watch(request.run_id, context.is_active):
             yield pb.WatchRunResponse(run=run)
 
-    def CancelRun(self, request: pb.CancelRunRequest, _context: grpc.ServicerContext) -> pb.CancelRunResponse:
+    def CancelRun(self, request: pb.CancelRunRequest, context: grpc.ServicerContext) -> pb.CancelRunResponse:
         """Cancel a run."""
         return pb.CancelRunResponse(run=self._orchestrator.cancel(request.run_id))
 
-    def ResumeRun(self, request: pb.ResumeRunRequest, _context: grpc.ServicerContext) -> pb.ResumeRunResponse:
+    def ResumeRun(self, request: pb.ResumeRunRequest, context: grpc.ServicerContext) -> pb.ResumeRunResponse:
         """Go on with a run."""
         return pb.ResumeRunResponse(run=self._orchestrator.resume(request.run_id))
 
-    def GetReport(self, request: pb.GetReportRequest, _context: grpc.ServicerContext) -> pb.GetReportResponse:
+    def GetReport(self, request: pb.GetReportRequest, context: grpc.ServicerContext) -> pb.GetReportResponse:
         """Render the report of what a run has found so far."""
         return report_of(*self._orchestrator.report_inputs(request.run_id), self._orchestrator.blobs)
 
-    def ListTasks(self, request: pb.ListTasksRequest, _context: grpc.ServicerContext) -> pb.ListTasksResponse:
+    def ListTasks(self, request: pb.ListTasksRequest, context: grpc.ServicerContext) -> pb.ListTasksResponse:
         """Show annotation tasks."""
         return pb.ListTasksResponse(tasks=self._orchestrator.open_tasks(request.run_id))
 
-    def SubmitTask(self, request: pb.SubmitTaskRequest, _context: grpc.ServicerContext) -> pb.SubmitTaskResponse:
+    def SubmitTask(self, request: pb.SubmitTaskRequest, context: grpc.ServicerContext) -> pb.SubmitTaskResponse:
         """Take in an accepted mask."""
         return pb.SubmitTaskResponse(run=self._orchestrator.submit(request))

@@ -1,10 +1,7 @@
 """AnnotatorService over gRPC: annotation of a window and the evaluation by clicks, as jobs."""
 
-# ruff: noqa: ARG002 - gRPC hands every method a context
-
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import grpc
@@ -18,7 +15,7 @@ from nucleate.annotator.service.limits import check_annotation, check_bench
 from nucleate.annotator.service.settings import AnnotatorSettings
 from nucleate.pathology.images.codec import decode_image, decode_instances
 from nucleate.runtime.channels import connect
-from nucleate.runtime.jobs import Job
+from nucleate.runtime.jobs import Job, Work, job_rpc
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import annotator_pb2 as pb
 from nucleate.v1 import annotator_pb2_grpc, common_pb2, interactive_pb2, interactive_pb2_grpc
@@ -27,21 +24,21 @@ from nucleate.v1 import annotator_pb2_grpc, common_pb2, interactive_pb2, interac
 class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
     """Runs the robot as a job."""
 
-    def __init__(self, context: ServiceContext, settings: AnnotatorSettings) -> None:
-        self._blobs, self._jobs = context.blobs, context.jobs
-        self._interactive = interactive_pb2_grpc.InteractiveServiceStub(connect(settings.endpoint_interactive))
+    def __init__(self, context: ServiceContext[AnnotatorSettings]) -> None:
+        self._blobs, self.jobs = context.blobs, context.jobs
+        self._interactive = interactive_pb2_grpc.InteractiveServiceStub(connect(context.settings.endpoint_interactive))
 
-    def AnnotatePatch(
-        self, request: pb.AnnotatePatchRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.AnnotatePatchResponse]:
+    @job_rpc(pb.AnnotatePatchResponse)
+    def AnnotatePatch(self, request: pb.AnnotatePatchRequest) -> Work:
         """Annotate one window; a job that is started again goes on in the same session."""
         check_annotation(request)
-        return self._jobs.stream(request, pb.AnnotatePatchResponse, partial(self._annotate, request))
+        return partial(self._annotate, request)
 
-    def BenchClicks(self, request: pb.BenchClicksRequest, context: grpc.ServicerContext) -> Iterator[pb.BenchClicksResponse]:
+    @job_rpc(pb.BenchClicksResponse)
+    def BenchClicks(self, request: pb.BenchClicksRequest) -> Work:
         """Measure a model by clicks; a job that is started again goes on behind the last image or patch it finished."""
         check_bench(request)
-        return self._jobs.stream(request, pb.BenchClicksResponse, partial(self._bench, request))
+        return partial(self._bench, request)
 
     def _bench(self, request: pb.BenchClicksRequest, job: Job) -> pb.BenchClicksResult:
         return ClickBench(request, job, self._blobs, self._interactive).run()
@@ -84,9 +81,6 @@ class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
         return oracle_HW
 
 
-def register(server: grpc.Server, context: ServiceContext) -> None:
+def register(server: grpc.Server, context: ServiceContext[AnnotatorSettings]) -> None:
     """Add the service to a server."""
-    settings = context.settings
-    assert isinstance(settings, AnnotatorSettings)
-    servicer = AnnotatorServicer(context, settings)
-    annotator_pb2_grpc.add_AnnotatorServiceServicer_to_server(servicer, server)
+    annotator_pb2_grpc.add_AnnotatorServiceServicer_to_server(AnnotatorServicer(context), server)

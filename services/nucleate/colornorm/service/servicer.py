@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 import grpc
 import numpy as np
@@ -17,40 +17,30 @@ from nucleate.colornorm.methods.registry import NORMALIZED, ONE_STAIN, REASONS
 from nucleate.colornorm.methods.tissue_weights import sample_tissue
 from nucleate.colornorm.profiles import profile_named
 from nucleate.colornorm.service import messages
-from nucleate.colornorm.service.settings import ColorNormSettings
 from nucleate.errors import EmptyInput, InvalidImage
 from nucleate.learning.device import choose_device
 from nucleate.pathology.images.codec import decode_image
-from nucleate.runtime.jobs import Job
-from nucleate.runtime.server import ServiceContext
+from nucleate.runtime.jobs import Job, Work, job_rpc
+from nucleate.runtime.server import ServiceContext, ServiceSettings
 from nucleate.v1 import colornorm_pb2 as pb
 from nucleate.v1 import colornorm_pb2_grpc, common_pb2
 
-_CHECKPOINT_EVERY = 16
 _PATCHES = 0xC0102  # keeps the stream of the patches apart from that of the steps
 
 
 class ColorNormServicer(colornorm_pb2_grpc.ColorNormServiceServicer):
     """Implements `nucleate.v1.ColorNormService`; sees the store through the fence that keeps ground truth out."""
 
-    def __init__(self, context: ServiceContext, settings: ColorNormSettings) -> None:
+    def __init__(self, context: ServiceContext[ServiceSettings]) -> None:
         self._blobs = context.blobs.fenced()
-        self._jobs = context.jobs
-        self._device = torch.device(choose_device(settings.device))
+        self.jobs = context.jobs
+        self._device = torch.device(choose_device(context.settings.device))
 
-    def ListMethods(
-        self,
-        request: pb.ListMethodsRequest,  # noqa: ARG002 - gRPC's signature
-        context: grpc.ServicerContext,  # noqa: ARG002
-    ) -> pb.ListMethodsResponse:
+    def ListMethods(self, request: pb.ListMethodsRequest, context: grpc.ServicerContext) -> pb.ListMethodsResponse:
         """All methods with what they cost."""
         return pb.ListMethodsResponse(methods=messages.method_infos())
 
-    def Fit(
-        self,
-        request: pb.FitRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> pb.FitResponse:
+    def Fit(self, request: pb.FitRequest, context: grpc.ServicerContext) -> pb.FitResponse:
         """Fit a classical method to a target image."""
         method = messages.method_of(request.method)
         _need_target(request)
@@ -58,34 +48,25 @@ class ColorNormServicer(colornorm_pb2_grpc.ColorNormServiceServicer):
         model = model_file.pack_fitted(fitted, dataset_digest=request.target.data.sha256)
         return pb.FitResponse(model=messages.stored(model, self._blobs))
 
-    def Train(
-        self,
-        request: pb.ColorNormServiceTrainRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.ColorNormServiceTrainResponse]:
+    @job_rpc(pb.ColorNormServiceTrainResponse)
+    def Train(self, request: pb.ColorNormServiceTrainRequest) -> Work:
         """Train ColorNormNet on one target image."""
         profile_named(request.profile)
         messages.mode_of(request)
         _need_target(request)
-        return self._jobs.stream(request, pb.ColorNormServiceTrainResponse, lambda job: self._train(request, job))
+        return partial(self._train, request)
 
-    def Normalize(
-        self,
-        request: pb.NormalizeRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.NormalizeResponse]:
+    @job_rpc(pb.NormalizeResponse)
+    def Normalize(self, request: pb.NormalizeRequest) -> Work:
         """Give every image the target's stain; images without stain come back as they are, with the reason."""
         messages.checked(request)
-        return self._jobs.stream(request, pb.NormalizeResponse, lambda job: self._normalize(request, job))
+        return partial(self._normalize, request)
 
-    def NormalizeSlide(
-        self,
-        request: pb.NormalizeSlideRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.NormalizeSlideResponse]:
+    @job_rpc(pb.NormalizeSlideResponse)
+    def NormalizeSlide(self, request: pb.NormalizeSlideRequest) -> Work:
         """Give a whole slide the target's stain."""
         messages.checked(request)
-        return self._jobs.stream(request, pb.NormalizeSlideResponse, lambda job: self._normalize_slide(request, job))
+        return partial(self._normalize_slide, request)
 
     def _train(self, request: pb.ColorNormServiceTrainRequest, job: Job) -> pb.ColorNormServiceTrainResult:
         profile = profile_named(request.profile)
@@ -115,17 +96,13 @@ class ColorNormServicer(colornorm_pb2_grpc.ColorNormServiceServicer):
 
     def _normalize(self, request: pb.NormalizeRequest, job: Job) -> pb.NormalizeResult:
         by = messages.normalizer(request, self._blobs, self._device)
-        result = pb.NormalizeResult.FromString(job.restored() or b"")
+        result = job.resumed(pb.NormalizeResult)
         for restored in result.images:
             job.part(restored)
-        total = len(request.images)
-        for index in range(len(result.images), total):
-            image = request.images[index]
+        for image in job.remaining(request.images, len(result.images), result):
             result.images.append(messages.normalized(image, by, self._blobs))
             job.part(result.images[-1])
-            job.progress(index + 1, total, f"normalizing {image.id}")
-            if (index + 1) % _CHECKPOINT_EVERY == 0:
-                job.checkpoint(result.SerializeToString())
+            job.progress(len(result.images), len(request.images), f"normalizing {image.id}")
         return result
 
     def _normalize_slide(self, request: pb.NormalizeSlideRequest, job: Job) -> pb.NormalizeSlideResult:
@@ -154,3 +131,8 @@ class ColorNormServicer(colornorm_pb2_grpc.ColorNormServiceServicer):
 def _need_target(request: pb.FitRequest | pb.ColorNormServiceTrainRequest) -> None:
     if not request.HasField("target"):
         raise EmptyInput("the request has no target: send the image whose stain the others shall get")
+
+
+def register(server: grpc.Server, context: ServiceContext[ServiceSettings]) -> None:
+    """Add the service to a server."""
+    colornorm_pb2_grpc.add_ColorNormServiceServicer_to_server(ColorNormServicer(context), server)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Iterator
+from functools import partial
 
 import grpc
 import torch
@@ -16,9 +15,10 @@ from nucleate.hovernet.evaluation.window_scores import score_windows
 from nucleate.hovernet.segmentation import image_segmentation
 from nucleate.hovernet.segmentation.slide_segmentation import SlideSegmenter
 from nucleate.hovernet.service import messages, models, slides, torchrun
+from nucleate.hovernet.service.settings import HoverNetSettings
 from nucleate.learning.device import choose_device
 from nucleate.pathology.instances import magnification
-from nucleate.runtime.jobs import Job
+from nucleate.runtime.jobs import Job, Work, job_rpc
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import hovernet_pb2 as pb
 from nucleate.v1 import hovernet_pb2_grpc
@@ -30,67 +30,48 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
     Only Evaluate reads through the unfenced view of the store: everything else can never open sealed ground truth.
     """
 
-    def __init__(self, context: ServiceContext) -> None:
+    def __init__(self, context: ServiceContext[HoverNetSettings]) -> None:
         self._sealed = context.blobs
         self._blobs = context.blobs.fenced()
-        self._jobs = context.jobs
+        self.jobs = context.jobs
         self._device = torch.device(choose_device(context.settings.device))
         self._segmenters = models.Segmenters(self._blobs, self._device)
         self._settings = context.settings
-        self._processes = getattr(context.settings, "processes", 1)
+        self._processes = context.settings.processes
 
-    def Train(
-        self,
-        request: pb.HoverNetServiceTrainRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.HoverNetServiceTrainResponse]:
+    @job_rpc(pb.HoverNetServiceTrainResponse)
+    def Train(self, request: pb.HoverNetServiceTrainRequest) -> Work:
         """Train on a data set, from scratch or from `initial`."""
         profiles.named(request.profile)
-        return self._jobs.stream(request, pb.HoverNetServiceTrainResponse, lambda job: self._train(request, job))
+        return partial(self._train, request)
 
-    def Segment(
-        self,
-        request: pb.SegmentRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.SegmentResponse]:
+    @job_rpc(pb.SegmentResponse)
+    def Segment(self, request: pb.SegmentRequest) -> Work:
         """Find the nuclei of every image, with a model or training-free."""
         _need(request.images, "image to segment")
-        return self._jobs.stream(request, pb.SegmentResponse, lambda job: self._segment(request, job))
+        return partial(self._segment, request)
 
-    def SegmentSlide(
-        self,
-        request: pb.SegmentSlideRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.SegmentSlideResponse]:
+    @job_rpc(pb.SegmentSlideResponse)
+    def SegmentSlide(self, request: pb.SegmentSlideRequest) -> Work:
         """Find the nuclei of a whole-slide image, tile by tile."""
-        return self._jobs.stream(request, pb.SegmentSlideResponse, lambda job: self._segment_slide(request, job))
+        return partial(self._segment_slide, request)
 
-    def Evaluate(
-        self,
-        request: pb.EvaluateRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.EvaluateResponse]:
+    @job_rpc(pb.EvaluateResponse)
+    def Evaluate(self, request: pb.EvaluateRequest) -> Work:
         """Compare predicted with true instance maps."""
         _need(request.pairs, "pair of maps to compare")
-        return self._jobs.stream(request, pb.EvaluateResponse, lambda job: self._evaluate(request, job))
+        return partial(self._evaluate, request)
 
-    def Export(
-        self,
-        request: pb.ExportRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> pb.ExportResponse:
+    def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> pb.ExportResponse:
         """Add the ONNX program to a model that has none."""
         net, _ = models.network_and_profile(request.model, self._blobs, torch.device("cpu"))
         return pb.ExportResponse(model=models.exported(request.model, net, self._blobs))
 
-    def ScorePatches(
-        self,
-        request: pb.ScorePatchesRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.ScorePatchesResponse]:
+    @job_rpc(pb.ScorePatchesResponse)
+    def ScorePatches(self, request: pb.ScorePatchesRequest) -> Work:
         """Score windows of un-annotated images by how unsure the model is of them."""
         _need(request.images, "image to score")
-        return self._jobs.stream(request, pb.ScorePatchesResponse, lambda job: self._score(request, job))
+        return partial(self._score, request)
 
     def _train(self, request: pb.HoverNetServiceTrainRequest, job: Job) -> pb.HoverNetServiceTrainResult:
         count = torchrun.processes(self._processes, self._device.type)
@@ -100,7 +81,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
 
     def _segment(self, request: pb.SegmentRequest, job: Job) -> pb.SegmentResult:
         segmenter = self._segmenters.named(request)
-        result = pb.SegmentResult.FromString(job.restored() or b"")
+        result = job.resumed(pb.SegmentResult)
         total = len(request.images)
         for image in request.images[len(result.images) :]:
             job.progress(len(result.images), total, f"segmenting {image.id}")
@@ -124,7 +105,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
     def _evaluate(self, request: pb.EvaluateRequest, job: Job) -> pb.EvaluateResult:
         images = []
         for done, pair in enumerate(request.pairs, start=1):
-            draw = functools.partial(messages.image_of, pair, self._sealed) if request.overlays else None
+            draw = partial(messages.image_of, pair, self._sealed) if request.overlays else None
             images.append(scores.score(pair.id, self._sealed.get(pair.predicted), self._sealed.get(pair.truth), draw))
             job.progress(done, len(request.pairs), f"evaluating {pair.id}", aji=images[-1].scores.aji, pq=images[-1].scores.pq)
         return messages.evaluation_message(images, self._sealed)
@@ -132,7 +113,7 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
     def _score(self, request: pb.ScorePatchesRequest, job: Job) -> pb.ScorePatchesResult:
         net, profile = models.network_and_profile(request.model, self._blobs, self._device)
         tiling = dataclasses.replace(profile.tiling, views=profile.tiling.views[:1])  # scores only rank: one view will do
-        result = pb.ScorePatchesResult.FromString(job.restored() or b"")
+        result = job.resumed(pb.ScorePatchesResult)
         done = len({patch.image_id for patch in result.patches})
         for image in request.images[done:]:
             rgb = messages.decoded(image, self._blobs)
@@ -149,6 +130,6 @@ def _need(entries: object, what: str) -> None:
         raise EmptyInput(f"the request has no {what}: send at least one")
 
 
-def register(server: grpc.Server, context: ServiceContext) -> None:
+def register(server: grpc.Server, context: ServiceContext[HoverNetSettings]) -> None:
     """Add the service to a server."""
     hovernet_pb2_grpc.add_HoverNetServiceServicer_to_server(HoverNetServicer(context), server)

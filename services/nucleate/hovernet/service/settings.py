@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pydantic import Field
 
 from nucleate.runtime.settings import ServiceSettings
@@ -13,8 +11,3 @@ class HoverNetSettings(ServiceSettings):
     """What every service takes, and how a training is spread."""
 
     processes: int = Field(default=0, ge=0, le=64, description="processes of a training; 0 = one per GPU, one on a CPU")
-
-    @property
-    def compute_threads(self) -> int:
-        """Threads to compute with: `threads`, or one per core that this process may use."""
-        return self.threads or len(os.sched_getaffinity(0))

@@ -49,7 +49,7 @@ def opened(request: pb.SegmentSlideRequest, blobs: Blobs) -> Iterator[tuple[Slid
 
 def segment(slide: Slide, segmenter: SlideSegmenter, classes: Sequence[str], blobs: Blobs, job: Job) -> pb.SegmentSlideResult:
     """All windows, from the one that an earlier attempt has come to; every tile is stored, told of and kept at once."""
-    result = pb.SegmentSlideResult.FromString(job.restored() or b"")
+    result = job.resumed(pb.SegmentSlideResult)
     for tile in result.tiles:
         job.part(tile)
     total = len(segmenter.windows)

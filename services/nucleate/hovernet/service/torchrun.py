@@ -84,9 +84,8 @@ def _environment(settings: ServiceSettings, count: int) -> dict[str, str]:
     """This process's, with the store of the settings, which need not come from it."""
     values: dict[str, Any] = {name: getattr(settings, name) for name in _STORE}
     values["s3_secret_key"] = settings.s3_secret_key.get_secret_value()
-    cores = settings.threads or len(os.sched_getaffinity(0))
     own = {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
-    return os.environ | own | {"OMP_NUM_THREADS": str(max(1, cores // count))}
+    return os.environ | own | {"OMP_NUM_THREADS": str(max(1, settings.compute_threads // count))}
 
 
 def _relay_report(said: list[Any], folder: Path, job: Job) -> None:

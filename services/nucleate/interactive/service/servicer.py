@@ -1,10 +1,7 @@
 """InteractiveService over gRPC: decode, one call, encode. Nothing here can open sealed data."""
 
-# ruff: noqa: ARG002 - gRPC hands every method a context
-
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import partial
 
@@ -28,6 +25,7 @@ from nucleate.interactive.sessions.session import Limits
 from nucleate.interactive.sessions.session_cache import CacheLimits, SessionCache
 from nucleate.interactive.training.profiles import profile_named
 from nucleate.learning.device import choose_device
+from nucleate.runtime.jobs import Job, Work, job_rpc
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import common_pb2, interactive_pb2_grpc
 from nucleate.v1 import interactive_pb2 as pb
@@ -38,12 +36,11 @@ SECONDS_PER_DAY = 86400.0
 class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
     """Training and sessions."""
 
-    def __init__(self, context: ServiceContext, settings: InteractiveSettings) -> None:
-        blobs = context.blobs.fenced()
+    def __init__(self, context: ServiceContext[InteractiveSettings]) -> None:
+        settings, blobs = context.settings, context.blobs.fenced()
         device = choose_device(settings.device)
-        threads = settings.threads or len(os.sched_getaffinity(0))
-        self._jobs = context.jobs
-        self._train = partial(train_model, blobs=blobs, device=device, threads=threads)
+        self.jobs = context.jobs
+        self._blobs, self._device, self._threads = blobs, device, settings.compute_threads
         set_threads = partial(set_torch_threads, settings.click_threads)
         limiter = ConcurrencyLimiter(settings.slots, settings.most_waiting, set_threads)
         limits = Limits(seconds=SECONDS_PER_DAY * settings.session_days)
@@ -73,13 +70,14 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
         self._metrics.add_gauge("live_sessions", "Sessions in memory", lambda: len(cache))
         self._metrics.add_gauge("live_bytes", "Bytes of their images and maps", lambda: cache.nbytes)
 
-    def Train(
-        self, request: pb.InteractiveServiceTrainRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.InteractiveServiceTrainResponse]:
+    @job_rpc(pb.InteractiveServiceTrainResponse)
+    def Train(self, request: pb.InteractiveServiceTrainRequest) -> Work:
         """Train a model; see `training.loop.train`."""
         profile_named(request.profile)
-        work = partial(self._train, request)
-        return self._jobs.stream(request, pb.InteractiveServiceTrainResponse, lambda job: work(job=job))
+        return partial(self._train, request)
+
+    def _train(self, request: pb.InteractiveServiceTrainRequest, job: Job) -> pb.InteractiveServiceTrainResult:
+        return train_model(request, self._blobs, self._device, self._threads, job)
 
     def PutImage(self, request_iterator: Iterator[pb.PutImageRequest], context: grpc.ServicerContext) -> pb.PutImageResponse:
         """Store an image that comes in chunks."""
@@ -178,8 +176,6 @@ def default_refinement(settings: InteractiveSettings) -> RefinementOptions:
     return RefinementOptions(method=settings.refinement, most_evaluations=settings.most_evaluations)
 
 
-def register(server: grpc.Server, context: ServiceContext) -> None:
+def register(server: grpc.Server, context: ServiceContext[InteractiveSettings]) -> None:
     """Add the service to a server."""
-    settings = context.settings
-    assert isinstance(settings, InteractiveSettings)
-    interactive_pb2_grpc.add_InteractiveServiceServicer_to_server(InteractiveServicer(context, settings), server)
+    interactive_pb2_grpc.add_InteractiveServiceServicer_to_server(InteractiveServicer(context), server)

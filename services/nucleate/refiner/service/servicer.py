@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import grpc
 import numpy as np
@@ -28,57 +29,46 @@ from nucleate.refiner.training.crops import SyntheticImage, TrainingImages
 from nucleate.refiner.training.importance_weights import Calibration, image_logit, importance_weights
 from nucleate.refiner.training.loop import train
 from nucleate.refiner.training.state import TrainingState
-from nucleate.runtime.jobs import Job
+from nucleate.runtime.jobs import Job, Work, job_rpc
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import common_pb2, refiner_pb2_grpc
 from nucleate.v1 import refiner_pb2 as pb
-
-_CHECKPOINT_EVERY = 16
 
 
 class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
     """Implements `nucleate.v1.RefinerService`; sees the store through the fence that keeps ground truth out."""
 
-    def __init__(self, context: ServiceContext, settings: RefinerSettings) -> None:
+    def __init__(self, context: ServiceContext[RefinerSettings]) -> None:
         self._blobs = context.blobs.fenced()
-        self._jobs = context.jobs
-        self._settings = settings
-        self._device = torch.device(choose_device(settings.device))
+        self.jobs = context.jobs
+        self._settings = context.settings
+        self._device = torch.device(choose_device(context.settings.device))
 
-    def Train(
-        self,
-        request: pb.RefinerServiceTrainRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.RefinerServiceTrainResponse]:
+    @job_rpc(pb.RefinerServiceTrainResponse)
+    def Train(self, request: pb.RefinerServiceTrainRequest) -> Work:
         """Train a refiner on synthetic pairs and un-annotated real images."""
         profile = profile_of(request)
         if not request.synthetic or not request.real:
             missing = "real" if request.synthetic else "synthetic"
             raise EmptyInput(f"refiner training got no {missing} images: send at least one")
-        return self._jobs.stream(request, pb.RefinerServiceTrainResponse, lambda job: self._train(request, profile, job))
+        return partial(self._train, request, profile)
 
-    def Refine(
-        self,
-        request: pb.RefineRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.RefineResponse]:
+    @job_rpc(pb.RefineResponse)
+    def Refine(self, request: pb.RefineRequest) -> Work:
         """Refine each sample; where the gate refuses, the sample comes back as it was."""
         if not request.synthetic:
             raise EmptyInput("refine got no synthetic images: send at least one")
         if not request.model.files:
             raise InvalidModel("refine got no model: send the one that RefinerService.Train returned")
-        return self._jobs.stream(request, pb.RefineResponse, lambda job: self._refine(request, job))
+        return partial(self._refine, request)
 
-    def Harmonize(
-        self,
-        request: pb.HarmonizeRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.HarmonizeResponse]:
+    @job_rpc(pb.HarmonizeResponse)
+    def Harmonize(self, request: pb.HarmonizeRequest) -> Work:
         """Blend pasted nuclei into one image, and keep, measure anew or give up each of their masks."""
         settings = settings_named(request.preset)
         if not request.pasted:
             raise EmptyInput("harmonization got no pasted labels: name the nuclei to blend")
-        return self._jobs.stream(request, pb.HarmonizeResponse, lambda job: self._harmonize(request, settings, job))
+        return partial(self._harmonize, request, settings)
 
     def _harmonize(self, request: pb.HarmonizeRequest, settings: Settings, job: Job) -> pb.HarmonizeResult:
         composite = self._synthetic(request.composite)
@@ -141,14 +131,11 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         model = self._model_bytes(request.model)
         refiner, discriminator = unpack(model)
         refiner.to(self._device)
-        result = pb.RefineResult.FromString(job.restored() or b"")
-        total = len(request.synthetic)
-        for index in range(len(result.samples), total):
-            result.samples.append(self._refined(request.synthetic[index], refiner))
-            refused = sum(not sample.gate.accepted for sample in result.samples)
-            job.progress(index + 1, total, f"refining {request.synthetic[index].id}", refused=float(refused))
-            if (index + 1) % _CHECKPOINT_EVERY == 0:
-                job.checkpoint(result.SerializeToString())
+        result = job.resumed(pb.RefineResult)
+        for sample in job.remaining(request.synthetic, len(result.samples), result):
+            result.samples.append(self._refined(sample, refiner))
+            refused = sum(not each.gate.accepted for each in result.samples)
+            job.progress(len(result.samples), len(request.synthetic), f"refining {sample.id}", refused=float(refused))
         if request.importance:
             self._weigh(result, discriminator.to(self._device).eval(), Calibration.from_metrics(metrics_of(model.card)), job)
         if request.preview:
@@ -198,3 +185,8 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
     def _put_model(self, model: ModelBytes) -> common_pb2.Model:
         files = {name: self._blobs.put(data, "application/vnd.safetensors") for name, data in model.files.items()}
         return common_pb2.Model(kind="refiner", card=self._blobs.put(model.card, "application/json"), files=files)
+
+
+def register(server: grpc.Server, context: ServiceContext[RefinerSettings]) -> None:
+    """Add the service to a server."""
+    refiner_pb2_grpc.add_RefinerServiceServicer_to_server(RefinerServicer(context), server)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pydantic import Field
 
 from nucleate.runtime.settings import ServiceSettings
@@ -14,8 +12,3 @@ class RefinerSettings(ServiceSettings):
 
     preview_pairs: int = Field(default=8, ge=1, le=64)
     preview_side: int = Field(default=256, ge=32, le=1024, description="pixels of each image that a preview shows")
-
-    @property
-    def workers(self) -> int:
-        """Threads to compute with: `threads`, or one per core that this process may use."""
-        return self.threads or len(os.sched_getaffinity(0))

@@ -6,8 +6,10 @@ A job lives in the store under `jobs/<service>/<job_id>/`: `request` (which requ
 
 from __future__ import annotations
 
-from nucleate.runtime.jobs.job import Job
+from nucleate.runtime.jobs.handlers import job_rpc
+from nucleate.runtime.jobs.job import CHECKPOINT_EVERY, Job
 from nucleate.runtime.jobs.runner import JobRunner
 from nucleate.runtime.jobs.servicer import JobsServicer
+from nucleate.runtime.jobs.worker import Work
 
-__all__ = ["Job", "JobRunner", "JobsServicer"]
+__all__ = ["CHECKPOINT_EVERY", "Job", "JobRunner", "JobsServicer", "Work", "job_rpc"]

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from google.protobuf.message import Message
 
 from nucleate.runtime.jobs.execution import Execution
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+CHECKPOINT_EVERY = 16  # items of a long list
 
 
 class Job:
@@ -34,3 +42,14 @@ class Job:
     def restored(self) -> bytes | None:
         """Return the latest checkpoint of an earlier attempt that was interrupted, cancelled or failed."""
         return self._execution.record.checkpoint() if self._execution.resumed else None
+
+    def resumed(self, result_type: type[M]) -> M:
+        """Return the result so far that an earlier attempt kept as its checkpoint, or an empty one."""
+        return result_type.FromString(self.restored() or b"")
+
+    def remaining(self, items: Sequence[T], done: int, result: Message) -> Iterator[T]:
+        """Yield the items behind the first `done`; after every 16th of all, `result` so far is the checkpoint."""
+        for count, item in enumerate(items[done:], start=done + 1):
+            yield item
+            if count % CHECKPOINT_EVERY == 0:
+                self.checkpoint(result.SerializeToString())

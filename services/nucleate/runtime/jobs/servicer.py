@@ -15,10 +15,10 @@ class JobsServicer(pb_grpc.JobsServiceServicer):
     def __init__(self, runner: JobRunner) -> None:
         self._runner = runner
 
-    def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.GetJobResponse:  # noqa: ARG002
+    def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.GetJobResponse:
         """Say where a job stands."""
         return self._runner.get(request.job_id)
 
-    def CancelJob(self, request: pb.CancelJobRequest, context: grpc.ServicerContext) -> pb.CancelJobResponse:  # noqa: ARG002
+    def CancelJob(self, request: pb.CancelJobRequest, context: grpc.ServicerContext) -> pb.CancelJobResponse:
         """Cancel a job at its next step."""
         return pb.CancelJobResponse(state=self._runner.cancel(request.job_id))

@@ -12,15 +12,13 @@ from nucleate.errors import InvalidImage, NotFound
 from nucleate.pathology.images.codec import encode_instances, encode_png
 from nucleate.pathology.images.overlays import contours_over, mosaic
 from nucleate.runtime.blobs import Blobs
-from nucleate.runtime.jobs import Job
+from nucleate.runtime.jobs import CHECKPOINT_EVERY, Job
 from nucleate.synthesis.analysis.reference import Reference
 from nucleate.synthesis.analysis.statistics import VERSION, reference_statistics
 from nucleate.synthesis.generation.batch import Batch, Source
 from nucleate.synthesis.generation.synthetic_image import SyntheticPair
 from nucleate.synthesis.profiles import Profile
 from nucleate.v1 import synthesis_pb2 as pb
-
-_CHECKPOINT_EVERY = 16
 
 
 def draw(batch: Batch, blobs: Blobs, job: Job) -> pb.SynthesizeResult:
@@ -37,7 +35,7 @@ def draw(batch: Batch, blobs: Blobs, job: Job) -> pb.SynthesizeResult:
         done = (entry["index"] for entry in provenance)
         for image in batch.images(group, done):
             _add(result, provenance, image, blobs)
-            if len(provenance) % _CHECKPOINT_EVERY == 0:
+            if len(provenance) % CHECKPOINT_EVERY == 0:
                 job.checkpoint(_packed(result, provenance))
             job.progress(len(provenance), batch.count, "drawing images", nuclei=float(result.nuclei_placed))
         described += [reference_statistics(reference) for reference in group.values()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ import grpc
 from nucleate.errors import EmptyInput, InvalidInput, TooLarge
 from nucleate.pathology.images.codec import decode_image, encode_png
 from nucleate.pathology.images.overlays import mosaic
-from nucleate.runtime.jobs import Job
+from nucleate.runtime.jobs import Job, Work, job_rpc
 from nucleate.runtime.server import ServiceContext
 from nucleate.synthesis.generation.batch import Batch, ReferenceCache, Source
 from nucleate.synthesis.generation.synthetic_image import synthesize
@@ -36,29 +35,19 @@ SHEET_PICTURES, SHEET_SIDE = 6, 256
 class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
     """Implements `nucleate.v1.SynthesisService`."""
 
-    def __init__(self, context: ServiceContext) -> None:
-        settings = context.settings
-        assert isinstance(settings, SynthesisSettings)
+    def __init__(self, context: ServiceContext[SynthesisSettings]) -> None:
         self._blobs = context.blobs.fenced()
         self._known = KnownStatistics(self._blobs)
-        self._jobs = context.jobs
-        self._workers = settings.workers
-        self._cache = ReferenceCache(settings.cached_references)
+        self.jobs = context.jobs
+        self._workers = context.settings.compute_threads
+        self._cache = ReferenceCache(context.settings.cached_references)
 
-    def Synthesize(
-        self,
-        request: pb.SynthesizeRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.SynthesizeResponse]:
+    @job_rpc(pb.SynthesizeResponse)
+    def Synthesize(self, request: pb.SynthesizeRequest) -> Work:
         """Draw `request.count` images with their instance maps."""
-        batch = self._batch(request)
-        return self._jobs.stream(request, pb.SynthesizeResponse, lambda job: draw(batch, self._blobs, job))
+        return partial(draw, self._batch(request), self._blobs)
 
-    def Preview(
-        self,
-        request: pb.PreviewRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> pb.PreviewResponse:
+    def Preview(self, request: pb.PreviewRequest, context: grpc.ServicerContext) -> pb.PreviewResponse:
         """Draw one pair, inline; nothing is stored."""
         if request.size > MAX_PREVIEW:
             raise TooLarge(f"a preview of {request.size} px is over {MAX_PREVIEW}: ask for a smaller size, or use Synthesize")
@@ -67,16 +56,12 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         reference = self._cache.get(self._source(request.image), profile)
         return preview_message(synthesize(reference, request.index, request.seed, profile))
 
-    def Describe(
-        self,
-        request: pb.DescribeRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.DescribeResponse]:
+    @job_rpc(pb.DescribeResponse)
+    def Describe(self, request: pb.DescribeRequest) -> Work:
         """Measure `request.images`, or look up what was measured before."""
         if not request.images:
             raise EmptyInput("nothing to describe: send at least one un-annotated H&E image")
-        profile = profile_named(request.profile)
-        return self._jobs.stream(request, pb.DescribeResponse, lambda job: self._described(request, profile, job))
+        return partial(self._described, request, profile_named(request.profile))
 
     def _described(self, request: pb.DescribeRequest, profile: Profile, job: Job) -> pb.DescribeResult:
         result = pb.DescribeResult()
@@ -93,15 +78,12 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         result.statistics.CopyFrom(self._blobs.put(document, "application/json"))
         return result
 
-    def MeasureRealism(
-        self,
-        request: pb.MeasureRealismRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
-    ) -> Iterator[pb.MeasureRealismResponse]:
+    @job_rpc(pb.MeasureRealismResponse)
+    def MeasureRealism(self, request: pb.MeasureRealismRequest) -> Work:
         """Compare `request.synthetic` with `request.real`."""
         if request.crops > MAX_CROPS:
             raise TooLarge(f"{request.crops} crops an image are over {MAX_CROPS}: ask for fewer")
-        return self._jobs.stream(request, pb.MeasureRealismResponse, lambda job: self._realism(request, job))
+        return partial(self._realism, request)
 
     def _realism(self, request: pb.MeasureRealismRequest, job: Job) -> pb.MeasureRealismResult:
         real = [self._picture(image, image.id) for image in request.real]
@@ -149,6 +131,6 @@ class SynthesisServicer(synthesis_pb2_grpc.SynthesisServiceServicer):
         return Source(name, digest, lambda: decode_image(self._blobs.content(image), name))
 
 
-def register(server: grpc.Server, context: ServiceContext) -> None:
-    """Add the service to a server whose settings are `SynthesisSettings`."""
+def register(server: grpc.Server, context: ServiceContext[SynthesisSettings]) -> None:
+    """Add the service to a server."""
     synthesis_pb2_grpc.add_SynthesisServiceServicer_to_server(SynthesisServicer(context), server)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pydantic import Field
 
 from nucleate.runtime.settings import ServiceSettings
@@ -14,8 +12,3 @@ class SynthesisSettings(ServiceSettings):
     """What every service takes, and how many references taken apart are kept in memory (about 12 MB per megapixel)."""
 
     cached_references: int = Field(default=GROUP, ge=1)
-
-    @property
-    def workers(self) -> int:
-        """Threads to draw with: `threads`, or one per core that this process may use."""
-        return self.threads or len(os.sched_getaffinity(0))
