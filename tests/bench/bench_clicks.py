@@ -21,17 +21,19 @@ import numpy as np
 import torch
 from tests.bench.reference_fbrs import ReferenceObject
 
-from nucleate.interactive.clicks import Click, click_maps, intersection_over_union, next_click
+from nucleate.interactive.clicks import Click, click_maps
 from nucleate.interactive.networks.encoder_runtime import OnnxBackbone, TorchBackbone
 from nucleate.interactive.networks.interactive_network import InteractiveNetwork
 from nucleate.interactive.networks.model_file import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network
 from nucleate.interactive.networks.network_input import network_input
 from nucleate.interactive.networks.onnx_export import export_encoder
-from nucleate.interactive.object_mask import ObjectMask, around
+from nucleate.interactive.object_mask import ObjectMask, union_box
 from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.interactive.refinement import Method, RefinementOptions
+from nucleate.interactive.training.click_simulation import simulated_click
 from nucleate.interactive.training.profiles import profile_named
 from nucleate.pathology.images.codec import decode_image, decode_instances
+from nucleate.pathology.instances.mask_iou import intersection_over_union
 from nucleate.synthesis.phantom.tissue import draw_tissue
 
 REFERENCE = "reference"
@@ -64,13 +66,13 @@ class Ours:
     """A nucleus clicked with a predictor."""
 
     def __init__(self, predictor, _planes):
-        self.predictor, self.last, self.shown = predictor, None, []
+        self.predictor, self.last, self.previous_masks = predictor, None, []
 
     def click(self, clicks):
         last = self.last
-        self.shown.append(last.mask if last else ObjectMask.empty())
+        self.previous_masks.append(last.mask if last else ObjectMask.empty())
         delta, frame = (last.delta, last.frame) if last else (None, None)
-        found = self.last = self.predictor.predict(clicks, self.shown, delta, frame=frame)
+        found = self.last = self.predictor.predict(clicks, self.previous_masks, delta, frame=frame)
         return found.mask, found.honoured_by_network, found.honoured, found.evaluations
 
 
@@ -83,7 +85,7 @@ class Reference:
     def click(self, clicks):
         mask, probability, evaluations = self.object.click(clicks)
         honoured = tuple(bool(probability[c.y, c.x] > 0.5) == c.positive for c in clicks)
-        return ObjectMask.cut(mask), honoured, tuple(bool(mask[c.y, c.x]) == c.positive for c in clicks), evaluations
+        return ObjectMask.from_array(mask), honoured, tuple(bool(mask[c.y, c.x]) == c.positive for c in clicks), evaluations
 
 
 def click_through(start, truth, most):
@@ -91,16 +93,16 @@ def click_through(start, truth, most):
     mask, clicks, records = ObjectMask.empty(), [], []
     nucleus = start()
     while len(clicks) < most and (not records or records[-1][0] < 0.9):
-        box = around(truth, mask)
-        click = next_click(truth.within(*box), mask.within(*box), [c.moved(-box[0], -box[1]) for c in clicks])
+        box = union_box(truth, mask)
+        click = simulated_click(truth.crop(*box), mask.crop(*box), [c.translated(-box[0], -box[1]) for c in clicks])
         if click is None:
             break
         clicks.append(Click(click.x + box[0], click.y + box[1], click.positive))
         wall, processor = time.perf_counter(), time.process_time()
         mask, by_network, by_mask, evaluations = nucleus.click(clicks)
         spent = 1000 * (time.process_time() - processor), 1000 * (time.perf_counter() - wall)
-        box = around(truth, mask)
-        iou = intersection_over_union(truth.within(*box), mask.within(*box))
+        box = union_box(truth, mask)
+        iou = intersection_over_union(truth.crop(*box), mask.crop(*box))
         records.append((iou, sum(by_network), sum(by_mask), len(clicks), evaluations, *spent))
     return records
 
@@ -127,7 +129,7 @@ def summary(name, nuclei, most):
     )
 
 
-def material(given):
+def images_of(given):
     """Images with their instance maps."""
     if not given.images:
         return [draw_tissue(given.seed + i, 512) for i in range(2)]
@@ -146,7 +148,7 @@ def chosen(images, count, seed):
     for i, (_, instances) in enumerate(images):
         labels = np.flatnonzero(np.bincount(instances.ravel())[1:] >= LEAST_AREA) + 1
         share = (count + i) // len(images)
-        found += [(i, ObjectMask.cut(instances == label)) for label in rng.permutation(labels)[:share]]
+        found += [(i, ObjectMask.from_array(instances == label)) for label in rng.permutation(labels)[:share]]
     return found
 
 
@@ -189,7 +191,7 @@ def variants(network, onnx, crop, wanted):
         found[f"{method}, torch backbone"] = partial(Predictor, network, torch_backbone, crop, RefinementOptions(method))
     for method in (Method.NONE, Method.FBRS_B, Method.GAUSS_NEWTON):
         options = RefinementOptions(method)
-        found[f"{method}, network's mask"] = partial(Predictor, network, onnx, crop, options, outline=False)
+        found[f"{method}, network's mask"] = partial(Predictor, network, onnx, crop, options, contours=False)
     ours = {name: (make(), Ours) for name, make in found.items()}
     for forced in (False, True):
         name = f"{REFERENCE}, forced 20" if forced else REFERENCE
@@ -213,7 +215,7 @@ def table(rows):
 
 def measure(given):
     """A row per variant."""
-    images = material(given)
+    images = images_of(given)
     nuclei = chosen(images, given.nuclei, given.seed)
     network, onnx, crop = read_model(given.model) if given.model else random_model(profile_named(given.profile), images)
     rows = []

@@ -29,7 +29,7 @@ from nucleate.colornorm.colornormnet.training import train
 from nucleate.colornorm.colornormnet.training_state import TrainingState
 from nucleate.colornorm.methods import macenko
 from nucleate.colornorm.methods.registry import METHODS, Fitted, normalize
-from nucleate.colornorm.methods.tissue_weights import examine
+from nucleate.colornorm.methods.tissue_weights import sample_tissue
 from nucleate.colornorm.model_file import pack, unpack
 from nucleate.colornorm.profiles import PROFILES
 from nucleate.pathology.images.codec import decode_image
@@ -50,7 +50,7 @@ def least(work, times=7):
 def trained(target, mode, green=True, profile="cpu"):
     """ColorNormNet trained on the target alone."""
     sizes = PROFILES[profile]
-    patches = target_patches(target, examine(target), sizes.patches, sizes.thumbnail, np.random.default_rng(SEED))
+    patches = target_patches(target, sample_tissue(target), sizes.patches, sizes.thumbnail, np.random.default_rng(SEED))
     state = TrainingState(sizes, Shape(sizes.widths, mode, green), SEED, torch.device("cpu"))
     metrics = train(patches, sizes, state, SEED, on_step=lambda *_: None, on_checkpoint=lambda _: None)
     return unpack(pack(state.network, sizes, dataset_digest="", metrics=metrics), torch.device("cpu"))
@@ -101,7 +101,7 @@ def agreement(images, target):
 
 def stability(image, target):
     """Largest mean difference between Vahadane's results on ten random samples of the tissue, in grey levels."""
-    by, examined = Fitted.to(METHODS["vahadane"], target), examine(image)
+    by, examined = Fitted.to(METHODS["vahadane"], target), sample_tissue(image)
     results = []
     for seed in range(10):
         sample = np.random.default_rng(seed).permutation(examined.sample)[: len(examined.sample) // 2]
@@ -110,7 +110,7 @@ def stability(image, target):
 
 
 def tissue_mean(image):
-    return examine(image).sample.mean(axis=0)
+    return sample_tissue(image).sample.mean(axis=0)
 
 
 def generalisation(images, target, nets):
@@ -124,7 +124,7 @@ def generalisation(images, target, nets):
     for name, by in methods.items():
         distance, error = [], []
         for image in images:
-            examined = examine(image)
+            examined = sample_tissue(image)
             plain = normalize(by, image).image
             tissue = image.min(axis=2) < 200
             distance.append(float(np.abs(plain[tissue].mean(0) - target[target.min(axis=2) < 200].mean(0)).mean()))

@@ -25,7 +25,7 @@ from tests.paths import MONUSEG
 
 from nucleate.hovernet import profiles
 from nucleate.hovernet.segmentation import image_segmentation
-from nucleate.hovernet.segmentation.image_segmentation import Trained
+from nucleate.hovernet.segmentation.image_segmentation import NetworkSegmenter
 from nucleate.hovernet.training.loop import Stage, train
 from nucleate.hovernet.training.window_sampling import TrainingSample
 from nucleate.pathology.images.codec import encode_png
@@ -33,7 +33,7 @@ from nucleate.pathology.images.overlays import mosaic
 from nucleate.pathology.metrics import dice_aji_pq
 from nucleate.refiner import profiles as refiner_profiles
 from nucleate.refiner.inference import refine_image
-from nucleate.refiner.mask_gate.gate import judge_refinement
+from nucleate.refiner.mask_gate.gate import verify_refinement
 from nucleate.refiner.training import loop as refining
 from nucleate.refiner.training.crops import SyntheticImage, TrainingImages
 from nucleate.refiner.training.state import TrainingState
@@ -79,7 +79,7 @@ def refined(
     seconds, kept, passed = time.monotonic() - began, [], 0
     for each in synthetic:
         after = refine_image(state.average.eval(), each.rgb)
-        accepted = judge_refinement(each.rgb, after, each.instances).accepted
+        accepted = verify_refinement(each.rgb, after, each.instances).accepted
         passed += accepted
         kept.append(dataclasses.replace(each, rgb=after) if accepted else each)
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in measured.items())
@@ -121,7 +121,9 @@ def trained_on(
     net = train(samples, pool, profile.arch, config, seed, Report()).net
     mean = dice_aji_pq.mean(
         [
-            dice_aji_pq.score(truth, image_segmentation.segment(Trained(net, profile), image, "image", ignore=False).instances)
+            dice_aji_pq.score(
+                truth, image_segmentation.segment(NetworkSegmenter(net, profile), image, "image", ignore=False).instances
+            )
             for image, truth in tests
         ]
     )

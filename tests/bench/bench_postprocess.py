@@ -15,7 +15,7 @@ from tests.unit.hovernet import slow_hv_instances
 
 from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PUBLISHED, instances
 from nucleate.hovernet.training.targets import hv_maps
-from nucleate.pathology.instances.nucleus_records import nuclei
+from nucleate.pathology.instances.nucleus_records import nucleus_records
 from nucleate.pathology.metrics import dice_aji_pq
 
 
@@ -34,7 +34,7 @@ def network_output(size, count, seed=0):
 
 def ours(maps, how):
     found = instances(*maps, how)
-    return found, nuclei(found, maps[0])
+    return found, nucleus_records(found, maps[0])
 
 
 def published(maps):

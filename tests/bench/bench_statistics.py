@@ -15,8 +15,8 @@ import numpy as np
 from tests.paths import MONUSEG
 
 from nucleate.pathology.images.codec import decode_image, decode_instances
-from nucleate.pathology.instances.morphometry import measure
-from nucleate.synthesis.analysis.reference import take_apart
+from nucleate.pathology.instances.morphometry import measure_shapes
+from nucleate.synthesis.analysis.reference import analyse_reference
 from nucleate.synthesis.analysis.statistics import clark_evans
 from nucleate.synthesis.profiles import profile_named
 from nucleate.synthesis.realism.distances import earth_movers
@@ -27,12 +27,12 @@ COLUMNS = ("count", "area", "radius emd px", "axis ratio", "clark-evans")
 def compared(image: Path, mask: Path, profile: str) -> tuple[float, ...]:
     """Count and median area over the true ones, distance of radii, and differences of axis ratio and Clark-Evans index."""
     rgb = decode_image(image.read_bytes(), image.name)
-    reference = take_apart(rgb, image.name, profile_named(profile))
-    true = measure(decode_instances(mask.read_bytes(), mask.name))
+    reference = analyse_reference(rgb, image.name, profile_named(profile))
+    true = measure_shapes(decode_instances(mask.read_bytes(), mask.name))
     nuclei = reference.nuclei
     centres = true.centroids_yx[:, ::-1].astype(np.float32)
     return (
-        float(reference.chance.sum()) / len(true.areas),
+        float(reference.centre_intensity.sum()) / len(true.areas),
         float(np.median(nuclei.areas) / np.median(true.areas)),
         earth_movers(np.sqrt(nuclei.areas / np.pi), np.sqrt(true.areas / np.pi)),
         float(np.median(nuclei.axis_ratios) - np.median(true.axis_ratios)),

@@ -20,8 +20,8 @@ import numpy as np
 from nucleate.pathology.images.codec import decode_image
 from nucleate.pathology.segmentation.classical import segment
 from nucleate.synthesis.analysis.background import inpaint
-from nucleate.synthesis.analysis.otsu_regions import haematoxylin, super_segmentation
-from nucleate.synthesis.analysis.reference import take_apart
+from nucleate.synthesis.analysis.otsu_regions import haematoxylin_thresholds, super_segmentation
+from nucleate.synthesis.analysis.reference import analyse_reference
 from nucleate.synthesis.generation.batch import Batch, ReferenceCache, Source
 from nucleate.synthesis.generation.synthetic_image import synthesize
 from nucleate.synthesis.phantom.tissue import draw_tissue
@@ -57,8 +57,8 @@ def main() -> None:
     megapixels = given.size**2 / 1e6
     rows = []
     for name, rgb in images.items():
-        seconds, reference = timed(lambda: take_apart(rgb, name, profile), 1)  # noqa: B023 - called at once
-        removed = super_segmentation(haematoxylin(rgb), segment(rgb))
+        seconds, reference = timed(lambda: analyse_reference(rgb, name, profile), 1)  # noqa: B023 - called at once
+        removed = super_segmentation(haematoxylin_thresholds(rgb), segment(rgb))
         detail, _ = timed(lambda: inpaint(rgb, removed, "detail", np.random.default_rng(0)))  # noqa: B023
         telea, _ = timed(lambda: inpaint(rgb, removed, "telea", np.random.default_rng(0)), 1)  # noqa: B023
         draw, drawn = timed(lambda: synthesize(reference, 0, 0, profile))  # noqa: B023

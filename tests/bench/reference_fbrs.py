@@ -18,12 +18,12 @@ import torch
 from scipy.optimize import fmin_l_bfgs_b
 
 from nucleate.interactive.clicks import Click, click_maps
-from nucleate.interactive.networks.network_input import PLANES, rescaled
+from nucleate.interactive.networks.network_input import PLANES, rescaled_level
 from nucleate.interactive.refinement.click_constraints import click_windows
 
 TARGET, SMALLEST, EXPANSION, OVERLAP = 384, 200, 1.4, 0.5
 THRESHOLD, MOST_MAPPED, STANDSTILL = 0.49, 8, 0.01
-INERTIA, BIAS_WEIGHT = 1e-3, 10.0
+INERTIAL_WEIGHT, BIAS_WEIGHT = 1e-3, 10.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Region:
         scale = TARGET / max(self.width, self.height)
         return tuple(max(32 * round(scale * side / 32), 32) for side in (self.height, self.width))
 
-    def holds(self, click):
+    def contains(self, click):
         return self.x <= click.x < self.x + self.width and self.y <= click.y < self.y + self.height
 
     def overlap(self, other):
@@ -106,7 +106,7 @@ class ReferenceObject:
             sides = [max(EXPANSION * (max(v) - min(v) + 1), SMALLEST) / 2 for v in (xs, ys)]
             x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
             wanted = _clipped(round(x - sides[0]), round(y - sides[1]), round(x + sides[0]), round(y + sides[1]), shape)
-        kept = self.region is not None and len(clicks) > 2 and all(self.region.holds(c) for c in clicks if c.positive)
+        kept = self.region is not None and len(clicks) > 2 and all(self.region.contains(c) for c in clicks if c.positive)
         if not (kept and self.region.overlap(wanted) >= OVERLAP):
             self.region, self._features = wanted, None
 
@@ -117,7 +117,7 @@ class ReferenceObject:
         r, (height, width) = self.region, self.region.shown
         cut = np.ascontiguousarray(self.planes[r.y : r.y + r.height, r.x : r.x + r.width])
         image = np.stack([cv2.resize(cut[..., i], (width, height)) for i in range(cut.shape[2])]).astype(np.float32)
-        image[PLANES - 1] = rescaled(float(image[PLANES - 1, 0, 0]), max(self.region.shown) / max(r.width, r.height))
+        image[PLANES - 1] = rescaled_level(float(image[PLANES - 1, 0, 0]), max(self.region.shown) / max(r.width, r.height))
         maps = click_maps([r.local(c) for c in mapped], height, width)
         before = np.zeros((r.height, r.width), np.float32)
         if self.mask is not None:
@@ -137,9 +137,9 @@ class ReferenceObject:
         height, width = self.region.shown
         local = [self.region.local(c) for c in clicks]
         views = [local, [Click(width - 1 - c.x, c.y, c.positive) for c in local]]
-        asked = [click_windows(view, height, width) for view in views]
-        pixels = torch.from_numpy(np.concatenate([p + i * height * width for i, (p, _) in enumerate(asked)]))
-        sides = torch.from_numpy(np.concatenate([s for _, s in asked]))
+        constraints = [click_windows(view, height, width) for view in views]
+        pixels = torch.from_numpy(np.concatenate([p + i * height * width for i, (p, _) in enumerate(constraints)]))
+        sides = torch.from_numpy(np.concatenate([s for _, s in constraints]))
         state = {"evaluations": 0, "least": np.inf, "delta": start, "mask": None}
 
         def energy(point):
@@ -149,7 +149,7 @@ class ReferenceObject:
             errors = probability.flatten()[pixels] - sides
             loss = sum(errors[sides == side].square().mean() for side in (0, 1) if bool((sides == side).any()))
             scale, bias = delta.view(2, -1).chunk(2, 1)
-            loss = loss + INERTIA * (scale.square().sum() + BIAS_WEIGHT * bias.square().sum())
+            loss = loss + INERTIAL_WEIGHT * (scale.square().sum() + BIAS_WEIGHT * bias.square().sum())
             if float(loss.detach()) < state["least"]:
                 state["least"], state["delta"] = float(loss.detach()), point.copy()
             if not self.forced and self._ended(probability.detach(), errors.detach(), sides, state):

@@ -20,7 +20,7 @@ from tests.paths import MONUSEG
 
 from nucleate.hovernet import profiles
 from nucleate.hovernet.segmentation import image_segmentation
-from nucleate.hovernet.segmentation.image_segmentation import Trained
+from nucleate.hovernet.segmentation.image_segmentation import NetworkSegmenter
 from nucleate.hovernet.training.loop import Stage, train
 from nucleate.hovernet.training.window_sampling import TrainingSample
 from nucleate.learning.device import choose_device
@@ -76,7 +76,9 @@ def main() -> None:
     config = dataclasses.replace(profile.training, stages=(*first, stage))
     net = train(samples, [], profile.arch, config, arguments.seed, Report(), device=device).net
     scores = [
-        dice_aji_pq.score(truth, image_segmentation.segment(Trained(net, profile), image, "image", ignore=False).instances)
+        dice_aji_pq.score(
+            truth, image_segmentation.segment(NetworkSegmenter(net, profile), image, "image", ignore=False).instances
+        )
         for image, truth in pairs(arguments.data / "eval")
     ]
     mean = dice_aji_pq.mean(scores)

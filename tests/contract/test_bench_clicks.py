@@ -123,12 +123,12 @@ def test_a_job_that_was_stopped_goes_on_behind_its_last_session(bench, monkeypat
     settings = {"nuclei": 8, "patches": patches, "jitter": 1.0}
     whole = bench.run("undisturbed", **settings)
     clicked, corrected = [], []
-    click, correct = job.click_nucleus, job.Corrector.correct
+    click, correct = job.click_nucleus, job.ProposalCorrector.correct
 
     def clicking(*arguments):
         clicked.append(1)
         if len(clicked) == 6:  # in the third session, with an object in work in it
-            arguments[0].place(5, 5, positive=True)
+            arguments[0].click_with_result(5, 5, positive=True)
             raise errors.Unreachable("the service went away")
         click(*arguments)
 
@@ -139,7 +139,7 @@ def test_a_job_that_was_stopped_goes_on_behind_its_last_session(bench, monkeypat
         return correct(*arguments)
 
     monkeypatch.setattr(job, "click_nucleus", clicking)
-    monkeypatch.setattr(job.Corrector, "correct", correcting)
+    monkeypatch.setattr(job.ProposalCorrector, "correct", correcting)
     for _ in range(2):
         with pytest.raises(errors.Unreachable):
             bench.run("disturbed", **settings)

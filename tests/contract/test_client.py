@@ -233,7 +233,7 @@ def test_a_session_survives_kill_9(bench: Any, surface: str):
 
 def client_contact(client: Any) -> None:
     """Have the client wait for a service that has just been started as for one that it knows."""
-    getattr(client, "target", client)._connection.contact.heard = True
+    getattr(client, "target", client)._connection.reachability.reached = True
 
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)

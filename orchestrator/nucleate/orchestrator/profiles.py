@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from nucleate.errors import InvalidInput, UnknownProfile
+from nucleate.errors import InvalidInput
+from nucleate.profiles import SIZES, Profiles, side_by_side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunProfile:
     """Sizes in pixels; weights multiply a sample's loss in training.
 
@@ -19,19 +20,19 @@ class RunProfile:
     name: str
     # Synthetic pairs per cycle; a size of 0 leaves it to the synthesis service's profile.
     synthetic_count: int
-    synthetic_size: int
+    synthetic_size: int = 0
     # Square patches annotated per cycle, and how many of them may come from one image.
     patches: int
     patch_size: int
     patch_stride: int
-    patches_per_image: int
+    patches_per_image: int = 1
     # Robot annotator: accepts an object at this IoU with the oracle, or after so many clicks.
     target_iou: float
     max_clicks: int
     # Loss weight by origin: synthetic textures are the least like the target, accepted masks the most.
-    weight_synthetic: float
-    weight_pseudo: float
-    weight_accepted: float
+    weight_synthetic: float = 0.2
+    weight_pseudo: float = 1.0
+    weight_accepted: float = 2.0
     # Weigh refined images by how real the discriminator takes them to be (Hou et al. 2019).
     importance: bool = False
     # How, where the plan names a normalization target and no method.
@@ -48,54 +49,20 @@ class RunProfile:
         return RunProfile(**{key: value for key, value in data.items() if key in known})
 
 
-_PROFILES = {
-    "tiny": RunProfile(
-        name="tiny",
-        synthetic_count=4,
-        synthetic_size=0,
-        patches=1,
-        patch_size=64,
-        patch_stride=32,
-        patches_per_image=1,
-        target_iou=0.7,
-        max_clicks=3,
-        weight_synthetic=0.2,
-        weight_pseudo=1.0,
-        weight_accepted=2.0,
-    ),
-    "cpu": RunProfile(
-        name="cpu",
-        synthetic_count=24,
-        synthetic_size=0,
-        patches=8,
-        patch_size=320,
-        patch_stride=80,
-        patches_per_image=1,
-        target_iou=0.8,
-        max_clicks=5,
-        weight_synthetic=0.2,
-        weight_pseudo=1.0,
-        weight_accepted=2.0,
-    ),
-    # The report's sizes: 101 synthetic images a cycle (section 4.1), one annotated 400 x 400 patch for each.
-    "full": RunProfile(
-        name="full",
-        synthetic_count=101,
-        synthetic_size=0,
-        patches=8,
-        patch_size=400,
-        patch_stride=100,
-        patches_per_image=1,
-        target_iou=0.85,
-        max_clicks=10,
-        weight_synthetic=0.2,
-        weight_pseudo=1.0,
-        weight_accepted=2.0,
-        normalization="colornormnet",
-    ),
-}
-PROFILES = tuple(_PROFILES)
-DEFAULT_PROFILE = "cpu"
+# `full` has the report's sizes: 101 synthetic images a cycle (section 4.1), one annotated 400 x 400 patch for each.
+PROFILES = Profiles(
+    side_by_side(
+        RunProfile,
+        name=SIZES,
+        synthetic_count=(4, 24, 101),
+        patches=(1, 8, 8),
+        patch_size=(64, 320, 400),
+        patch_stride=(32, 80, 100),
+        target_iou=(0.7, 0.8, 0.85),
+        max_clicks=(3, 5, 10),
+        normalization=("reinhard", "reinhard", "colornormnet"),
+    )
+)
 
 
 def profile_named(name: str, overrides: Mapping[str, Any] | None = None) -> RunProfile:
@@ -105,10 +72,7 @@ def profile_named(name: str, overrides: Mapping[str, Any] | None = None) -> RunP
         UnknownProfile: no profile has that name.
         InvalidInput: an override names no field of the profile, or has the wrong type.
     """
-    name = name or DEFAULT_PROFILE
-    if name not in _PROFILES:
-        raise UnknownProfile(name, PROFILES)
-    values = _PROFILES[name].to_json()
+    values = PROFILES.named(name).to_json()
     for key, value in (overrides or {}).items():
         if key not in values or key == "name":
             raise InvalidInput(f"unknown run setting '{key}': choose one of {', '.join(sorted(values.keys() - {'name'}))}")

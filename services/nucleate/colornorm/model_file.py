@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nucleate.colornorm.colornormnet.network import MODES, ColorNormNet, Shape, build_network
-from nucleate.colornorm.colornormnet.normalizer import Predictor, TrainedNet, on_device
+from nucleate.colornorm.colornormnet.normalizer import ColorNormNetNormalizer, Predictor, on_device
 from nucleate.colornorm.methods.registry import METHODS, Fitted, Normalizer
 from nucleate.colornorm.profiles import Profile
 from nucleate.errors import InvalidModel
@@ -84,7 +84,7 @@ def unpack(model: ModelBytes, device: torch.device) -> Normalizer:
         predict = _program(model.files[ONNX_FILE], network, config.thumbnail)
     else:
         predict = on_device(network.to(device))
-    return TrainedNet(predict, config.thumbnail, config.shape.mode)
+    return ColorNormNetNormalizer(predict, config.thumbnail, config.shape.mode)
 
 
 def _program(data: bytes, network: ColorNormNet, side: int) -> Predictor:

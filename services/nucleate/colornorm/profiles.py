@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nucleate.errors import UnknownProfile
+from nucleate.profiles import SIZES, Profiles, side_by_side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Everything that decides a training besides its target and its seed.
 
@@ -30,32 +30,21 @@ class Profile:
     batch: int
     steps: int
     rate: float
-    weight_l2: float
+    weight_l2: float = 1.0
     checkpoint_every: int
 
 
-PROFILES = {
-    "tiny": Profile("tiny", (8, 8), patches=8, thumbnail=32, batch=4, steps=8, rate=5e-3, weight_l2=1.0, checkpoint_every=3),
-    "cpu": Profile(
-        "cpu", (16, 32, 32), patches=128, thumbnail=64, batch=16, steps=400, rate=3e-3, weight_l2=1.0, checkpoint_every=100
-    ),
-    "full": Profile(
-        "full",
-        (16, 32, 32, 32),
-        patches=512,
-        thumbnail=128,
-        batch=32,
-        steps=3000,
-        rate=2e-3,
-        weight_l2=1.0,
-        checkpoint_every=500,
-    ),
-}
-
-
-def profile_named(name: str) -> Profile:
-    """The profile of that name; "" means "cpu"; UnknownProfile otherwise."""
-    try:
-        return PROFILES[name or "cpu"]
-    except KeyError:
-        raise UnknownProfile(name, PROFILES) from None
+PROFILES = Profiles(
+    side_by_side(
+        Profile,
+        name=SIZES,
+        widths=((8, 8), (16, 32, 32), (16, 32, 32, 32)),
+        patches=(8, 128, 512),
+        thumbnail=(32, 64, 128),
+        batch=(4, 16, 32),
+        steps=(8, 400, 3000),
+        rate=(5e-3, 3e-3, 2e-3),
+        checkpoint_every=(3, 100, 500),
+    )
+)
+profile_named = PROFILES.named

@@ -10,7 +10,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from nucleate.colornorm.methods.registry import Normalizer, measure_slide
-from nucleate.colornorm.methods.tissue_weights import Examined, examine
+from nucleate.colornorm.methods.tissue_weights import TissueSample, sample_tissue
+from nucleate.pathology.images.even_sampling import evenly_spaced
 from nucleate.pathology.images.whole_slide import Slide, tissue_windows
 
 _TILE = 512  # px
@@ -19,16 +20,16 @@ _OVERVIEW = 1024  # px
 _QUALITY = 95  # of JPEG
 
 
-def measure(normalizer: Normalizer, slide: Slide) -> tuple[Examined, NDArray[np.float64] | None]:
+def measure(normalizer: Normalizer, slide: Slide) -> tuple[TissueSample, NDArray[np.float64] | None]:
     """What the slide's glass is like, and the median measurement of up to 32 of its tissue tiles; None where none can be had.
 
     Raises:
         InvalidImage: the slide has no tissue.
     """
     windows = tissue_windows(slide, _TILE)
-    spread = np.unique(np.linspace(0, len(windows) - 1, _MEASURED).round().astype(int))
-    tiles = (slide.region(at.x, at.y, at.width, at.height) for at in (windows[number] for number in spread))
-    return examine(slide.overview(_OVERVIEW)), measure_slide(normalizer, tiles)
+    chosen = [windows[number] for number in evenly_spaced(len(windows), _MEASURED)]
+    tiles = (slide.region(at.x, at.y, at.width, at.height) for at in chosen)
+    return sample_tissue(slide.overview(_OVERVIEW)), measure_slide(normalizer, tiles)
 
 
 def tiles_of(slide: Slide) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from types import MappingProxyType
 
-from nucleate import errors
 from nucleate.hovernet.inference.sliding_window import Tiling
 from nucleate.hovernet.networks.hovernet import Architecture
 from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PostProcessing
 from nucleate.hovernet.training.loop import Stage, TrainConfig
 from nucleate.hovernet.training.losses import LossWeights
-from nucleate.hovernet.training.self_training import Renewal
+from nucleate.hovernet.training.self_training import SelfTrainingConfig
+from nucleate.profiles import Profiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,27 +55,25 @@ _CPU = Profile(
         crop=256,
         rate=3e-3,
         losses=_NOISY_LABELS,
-        renewal=Renewal(post=CLEAN, outlines=True),
+        self_training=SelfTrainingConfig(post=CLEAN, contours=True),
     ),
     tiling=Tiling(tile=1024, overlap=96, views=(0, 6)),
     post=CLEAN,
 )
 
-_FULL = Profile(
+_FULL = dataclasses.replace(
+    _CPU,
     name="full",
     arch=Architecture(),
-    training=TrainConfig(
+    training=dataclasses.replace(
+        _CPU.training,
         stages=(Stage(6000, _FIRST), Stage(6000, _SECOND)),
         batch=16,
-        crop=256,
         rate=3e-4,
         average=0.999,
-        losses=_NOISY_LABELS,
-        renewal=Renewal(post=CLEAN, outlines=True),
         checkpoint_every=500,
     ),
     tiling=Tiling(tile=1024, overlap=128, views=(0, 1, 2, 3, 4, 5, 6, 7)),
-    post=CLEAN,
 )
 
 # The published networks with the recipe of `full`; the windows are the paper's inputs.
@@ -88,16 +85,5 @@ _PUBLISHED = [
     )
 ]
 
-PROFILES = MappingProxyType({profile.name: profile for profile in (_TINY, _CPU, _FULL, *_PUBLISHED)})
-
-
-def named(name: str) -> Profile:
-    """The profile of that name; an empty name is "cpu".
-
-    Raises:
-        errors.UnknownProfile: there is none of that name.
-    """
-    try:
-        return PROFILES[name or "cpu"]
-    except KeyError:
-        raise errors.UnknownProfile(name, PROFILES) from None
+PROFILES = Profiles({profile.name: profile for profile in (_TINY, _CPU, _FULL, *_PUBLISHED)})
+named = PROFILES.named

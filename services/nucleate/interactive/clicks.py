@@ -1,4 +1,4 @@
-"""Clicks, the maps the network sees them as, and where the next simulated click goes."""
+"""Clicks, the maps that encode them for the network, and how deep the errors are that they correct."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.distance_transform import squared_depth
+from nucleate.pathology.instances.distance_transform import squared_distance_transform
 
 Mask = NDArray[np.bool_]
 
 DISK_RADIUS = 3
 TAIL_RADIUS = 16
-FARTHEST = 255  # px at which distance maps are truncated
+MAX_DISTANCE = 255  # px at which distance maps are truncated
 
 
-class ClickMaps(StrEnum):
-    """How the network sees clicks."""
+class ClickEncoding(StrEnum):
+    """How clicks are encoded for the network."""
 
     DISKS = "disks"  # 1 on a disk of 3 px, then 0.5 falling to 0 at 16 px
     EUCLIDEAN = "euclidean"  # 1 - min(distance, 255) / 255 to the nearest click (Xu et al. 2016)
@@ -33,13 +33,13 @@ class Click:
     y: int
     positive: bool
 
-    def moved(self, dx: int, dy: int) -> Click:
+    def translated(self, dx: int, dy: int) -> Click:
         """The same click in a frame whose origin lies at (-dx, -dy)."""
         return Click(self.x + dx, self.y + dy, self.positive)
 
 
 def _stamp() -> NDArray[np.float32]:
-    """One click on the map: 1 on a disk of 3 px, then 0.5 falling to 0 at 16 px.
+    """The map of one click: 1 on a disk of 3 px, then 0.5 falling to 0 at 16 px.
 
     Distances truncated at 255 (Xu et al. 2016) are nearly flat over a 25 px nucleus, so the range is short here.
     """
@@ -52,21 +52,23 @@ def _stamp() -> NDArray[np.float32]:
 _STAMP = _stamp()
 
 
-def click_maps(clicks: Iterable[Click], height: int, width: int, kind: ClickMaps = ClickMaps.DISKS) -> NDArray[np.float32]:
+def click_maps(
+    clicks: Iterable[Click], height: int, width: int, encoding: ClickEncoding = ClickEncoding.DISKS
+) -> NDArray[np.float32]:
     """Positive and negative click maps, 2 x height x width in 0..1, all 0 without a click of that sign.
 
     Clicks outside count by the part of their disk that reaches in, or by their distance.
     """
-    return _disks(clicks, height, width) if kind is ClickMaps.DISKS else _distances(clicks, height, width)
+    return _disks(clicks, height, width) if encoding is ClickEncoding.DISKS else _distances(clicks, height, width)
 
 
 def _distances(clicks: Iterable[Click], height: int, width: int) -> NDArray[np.float32]:
-    nearest_2HW = np.full((2, height, width), FARTHEST, np.float32)
+    nearest_2HW = np.full((2, height, width), MAX_DISTANCE, np.float32)
     rows, columns = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None, :]
     for click in clicks:
         target = nearest_2HW[0 if click.positive else 1]
         np.minimum(target, np.hypot(rows - click.y, columns - click.x), out=target)
-    return 1 - nearest_2HW / np.float32(FARTHEST)
+    return 1 - nearest_2HW / np.float32(MAX_DISTANCE)
 
 
 def _disks(clicks: Iterable[Click], height: int, width: int) -> NDArray[np.float32]:
@@ -85,20 +87,17 @@ def _disks(clicks: Iterable[Click], height: int, width: int) -> NDArray[np.float
 
 def depth(region_HW: Mask) -> NDArray[np.float32]:
     """Euclidean distance in pixels to the nearest pixel outside the region; the frame counts as outside."""
-    return np.sqrt(squared_depth(region_HW))
+    return np.sqrt(squared_distance_transform(region_HW))
 
 
 def error_depths(
-    truth_HW: Mask, mask_HW: Mask, clicked: Sequence[Click], counted_HW: Mask | None = None
+    truth_HW: Mask, mask_HW: Mask, clicked: Sequence[Click] = ()
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Depth of the missed and of the wrongly covered region; zero at pixels already clicked or not `counted_HW`.
+    """Depth of the missed and of the wrongly covered region; zero at pixels already clicked.
 
     Clicks outside the arrays are left out.
     """
-    missed, wrong = truth_HW & ~mask_HW, mask_HW & ~truth_HW
-    if counted_HW is not None:
-        missed, wrong = missed & counted_HW, wrong & counted_HW
-    depths = depth(missed), depth(wrong)
+    depths = depth(truth_HW & ~mask_HW), depth(mask_HW & ~truth_HW)
     height, width = truth_HW.shape
     for click in clicked:
         if 0 <= click.x < width and 0 <= click.y < height:
@@ -111,18 +110,3 @@ def larger_error(missed: NDArray[np.float32], wrong: NDArray[np.float32]) -> tup
     """The depths of the deeper region, and whether a click on it is positive; of equally deep ones the wrongly covered."""
     positive = bool(missed.max() > wrong.max())
     return missed if positive else wrong, positive
-
-
-def next_click(truth_HW: Mask, mask_HW: Mask, clicked: Sequence[Click] = (), counted_HW: Mask | None = None) -> Click | None:
-    """Click at the deepest point of the larger error region, as the f-BRS evaluation does; None when nothing is wrong."""
-    depths, positive = larger_error(*error_depths(truth_HW, mask_HW, clicked, counted_HW))
-    if depths.max() <= 0:
-        return None
-    y, x = divmod(int(depths.argmax()), depths.shape[1])
-    return Click(x, y, positive)
-
-
-def intersection_over_union(a_HW: Mask, b_HW: Mask) -> float:
-    """|a & b| / |a | b|, and 1 when both are empty."""
-    union = int(np.count_nonzero(a_HW | b_HW))
-    return int(np.count_nonzero(a_HW & b_HW)) / union if union else 1.0

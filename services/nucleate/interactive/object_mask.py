@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nucleate import errors
 from nucleate.interactive.clicks import Mask
+from nucleate.interactive.cropping import crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +26,8 @@ class ObjectMask:
         return cls(0, 0, np.zeros((0, 0), bool))
 
     @classmethod
-    def cut(cls, mask_HW: Mask, x: int = 0, y: int = 0) -> ObjectMask:
-        """Cut an array whose top-left pixel lies at (x, y) to the bounding box of what is set in it."""
+    def from_array(cls, mask_HW: Mask, x: int = 0, y: int = 0) -> ObjectMask:
+        """The mask of what is set in an array whose top-left pixel lies at (x, y)."""
         rows, columns = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
         if not len(rows):
             return cls.empty()
@@ -38,31 +39,25 @@ class ObjectMask:
         """Pixels set."""
         return int(np.count_nonzero(self.bits))
 
-    def holds(self, x: int, y: int) -> bool:
+    def contains(self, x: int, y: int) -> bool:
         """Whether the pixel at column x, row y belongs to the object."""
         height, width = self.bits.shape
         return self.x <= x < self.x + width and self.y <= y < self.y + height and bool(self.bits[y - self.y, x - self.x])
 
-    def within(self, x: int, y: int, width: int, height: int) -> Mask:
-        """The mask as seen through a window of the image: height x width."""
-        seen_HW = np.zeros((height, width), bool)
-        rows = slice(max(self.y, y), min(self.y + self.bits.shape[0], y + height))
-        columns = slice(max(self.x, x), min(self.x + self.bits.shape[1], x + width))
-        if rows.start < rows.stop and columns.start < columns.stop:
-            part = self.bits[rows.start - self.y : rows.stop - self.y, columns.start - self.x : columns.stop - self.x]
-            seen_HW[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x] = part
-        return seen_HW
+    def crop(self, x: int, y: int, width: int, height: int) -> Mask:
+        """The mask in a window of the image: height x width."""
+        return crop(self.bits, x, y, width, height, padding=False, origin=(self.x, self.y))
 
-    def replaced(self, x: int, y: int, part_HW: Mask) -> ObjectMask:
-        """The mask with its part in a window of the image, top-left pixel at (x, y), replaced."""
+    def with_part(self, x: int, y: int, part_HW: Mask) -> ObjectMask:
+        """The mask with `part_HW` in place of a window of the image whose top-left pixel is (x, y)."""
         if not self.area:
-            return ObjectMask.cut(part_HW, x, y)
+            return ObjectMask.from_array(part_HW, x, y)
         (height, width), (part_height, part_width) = self.bits.shape, part_HW.shape
         left, top = min(x, self.x), min(y, self.y)
         right, bottom = max(x + part_width, self.x + width), max(y + part_height, self.y + height)
-        whole_HW = self.within(left, top, right - left, bottom - top)
+        whole_HW = self.crop(left, top, right - left, bottom - top)
         whole_HW[y - top : y - top + part_height, x - left : x - left + part_width] = part_HW
-        return ObjectMask.cut(whole_HW, left, top)
+        return ObjectMask.from_array(whole_HW, left, top)
 
     def runs(self) -> list[int]:
         """Row-major run lengths inside the box, starting with background; they sum to the box's area."""
@@ -87,8 +82,8 @@ class ObjectMask:
         return cls(x, y, flat.reshape(height, width))
 
 
-def around(a: ObjectMask, b: ObjectMask) -> tuple[int, int, int, int]:
-    """x, y, width, height of the box round two masks, of which one may be empty."""
+def union_box(a: ObjectMask, b: ObjectMask) -> tuple[int, int, int, int]:
+    """x, y, width, height of the bounding box of two masks, of which one may be empty."""
     masks = [mask for mask in (a, b) if mask.area]
     left, top = min(mask.x for mask in masks), min(mask.y for mask in masks)
     right = max(mask.x + mask.bits.shape[1] for mask in masks)

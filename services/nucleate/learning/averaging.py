@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Average = decay * average + (1 - decay) * network for every weight; counters are copied."""
     current = network.state_dict()
     for name, mean in average.state_dict().items():
@@ -15,6 +15,6 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(current[name])
 
 
-def decay_at(step: int, decay: float) -> float:
+def warmup_decay(step: int, decay: float) -> float:
     """Decay at `step`, rising from .1 to `decay` so that the random start is soon forgotten."""
     return min(decay, (1.0 + step) / (10.0 + step))

@@ -27,7 +27,7 @@ class World:
         """Of this process's share: those of a single process are the parts themselves."""
         return parts if self.size == 1 else (*parts, self.rank)
 
-    def joined(self, net: nn.Module, *, unused: bool) -> nn.Module:
+    def data_parallel(self, net: nn.Module, *, unused: bool) -> nn.Module:
         """The network as it is called in training: its gradients are averaged over all processes during `backward`.
 
         `unused` says that parameters may have no part in the loss.
@@ -36,7 +36,7 @@ class World:
 
 
 @contextmanager
-def joined_world(device: str) -> Iterator[tuple[World, torch.device]]:
+def initialised_world(device: str) -> Iterator[tuple[World, torch.device]]:
     """The processes that torchrun has started, and this one's device; one GPU each where there are GPUs."""
     rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     place = torch.device("cuda", local) if device == "cuda" else torch.device("cpu")

@@ -93,8 +93,8 @@ class OnnxProgram:
         output_NCHW = torch.empty((count, self._channels, height, width), device=self._device)
         binding = self._session.io_binding()
         for name, tensor in placed.items():
-            binding.bind_input(name, *_place(tensor))
-        binding.bind_output(self._output, *_place(output_NCHW))
+            binding.bind_input(name, *_binding(tensor))
+        binding.bind_output(self._output, *_binding(output_NCHW))
         if output_NCHW.is_cuda:
             # ONNX Runtime has a stream of its own: what torch still writes, or reads of reused memory, must be done before.
             torch.cuda.current_stream(self._device).synchronize()
@@ -112,6 +112,6 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _place(tensor: Tensor) -> tuple[str, int, type[np.float32], tuple[int, ...], int]:
+def _binding(tensor: Tensor) -> tuple[str, int, type[np.float32], tuple[int, ...], int]:
     """Where a tensor lies, as `bind_input` and `bind_output` take it: device, its number, type, shape, address."""
     return tensor.device.type, tensor.device.index or 0, np.float32, tuple(tensor.shape), tensor.data_ptr()

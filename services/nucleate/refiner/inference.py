@@ -26,7 +26,7 @@ def refine_image(refiner: Refiner, rgb_HW3: NDArray[np.uint8], tile: int = TILE)
     padded_HW3 = np.pad(rgb_HW3, ((halo, halo + height % 2), (halo, halo + width % 2), (0, 0)), mode="symmetric")
     refined_HW3 = np.empty_like(rgb_HW3)
     device = next(refiner.parameters()).device
-    for top, left in corners(height, width, tile):
+    for top, left in tile_corners(height, width, tile):
         window = padded_HW3[top : top + tile + 2 * halo, left : left + tile + 2 * halo]
         out_1HW3 = to_bytes(refiner(to_signed(window[None]).to(device))).transpose(0, 2, 3, 1)
         bottom, right = min(top + tile, height), min(left + tile, width)
@@ -34,6 +34,6 @@ def refine_image(refiner: Refiner, rgb_HW3: NDArray[np.uint8], tile: int = TILE)
     return refined_HW3
 
 
-def corners(height: int, width: int, tile: int) -> Iterator[tuple[int, int]]:
+def tile_corners(height: int, width: int, tile: int) -> Iterator[tuple[int, int]]:
     """Top and left of every tile, row by row."""
     return ((top, left) for top in range(0, height, tile) for left in range(0, width, tile))

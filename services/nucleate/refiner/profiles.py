@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nucleate.errors import InvalidInput, UnknownProfile
+from nucleate.errors import InvalidInput
+from nucleate.profiles import SIZES, Profiles, side_by_side
 
 Psi = Literal["identity", "gradient"]
 
@@ -50,64 +51,24 @@ class Profile:
         return replace(self, psi=psi, lambda_hard=hard, r1=r1)
 
 
-PROFILES = {
-    "tiny": Profile(
-        name="tiny",
-        channels=8,
-        blocks=1,
-        discriminator_channels=8,
-        crop=56,
-        batch=2,
-        steps=6,
-        warmup_steps=2,
-        history=8,
-        refiner_rate=1e-3,
-        discriminator_rate=1e-3,
-        lambda_l1=5.0,
-        lambda_edge=5.0,
-        ema_decay=0.5,
-        checkpoint_every=2,
-    ),
-    "cpu": Profile(
-        name="cpu",
-        channels=32,
-        blocks=3,
-        discriminator_channels=32,
-        crop=64,
-        batch=16,
-        steps=350,
-        warmup_steps=100,
-        history=512,
-        refiner_rate=3e-4,
-        discriminator_rate=2e-3,
-        lambda_l1=2.0,
-        lambda_edge=1.0,
-        ema_decay=0.95,
-        checkpoint_every=50,
-    ),
-    "full": Profile(
-        name="full",
-        channels=64,
-        blocks=5,
-        discriminator_channels=64,
-        crop=256,
-        batch=32,
-        steps=10_000,
-        warmup_steps=200,
-        history=1024,
-        refiner_rate=1e-4,
-        discriminator_rate=2e-4,
-        lambda_l1=5.0,
-        lambda_edge=5.0,
-        ema_decay=0.999,
-        checkpoint_every=500,
-    ),
-}
-
-
-def profile_named(name: str) -> Profile:
-    """The profile of that name; "" means "cpu"; UnknownProfile otherwise."""
-    try:
-        return PROFILES[name or "cpu"]
-    except KeyError:
-        raise UnknownProfile(name, PROFILES) from None
+PROFILES = Profiles(
+    side_by_side(
+        Profile,
+        name=SIZES,
+        channels=(8, 32, 64),
+        blocks=(1, 3, 5),
+        discriminator_channels=(8, 32, 64),
+        crop=(56, 64, 256),
+        batch=(2, 16, 32),
+        steps=(6, 350, 10_000),
+        warmup_steps=(2, 100, 200),
+        history=(8, 512, 1024),
+        refiner_rate=(1e-3, 3e-4, 1e-4),
+        discriminator_rate=(1e-3, 2e-3, 2e-4),
+        lambda_l1=(5.0, 2.0, 5.0),
+        lambda_edge=(5.0, 1.0, 5.0),
+        ema_decay=(0.5, 0.95, 0.999),
+        checkpoint_every=(2, 50, 500),
+    )
+)
+profile_named = PROFILES.named

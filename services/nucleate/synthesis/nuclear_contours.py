@@ -1,4 +1,4 @@
-"""Outlines of synthetic nuclei: ellipses whose radius varies as that of the reference's nuclei, or random polygons.
+"""Contours of synthetic nuclei: ellipses whose radius varies as that of the reference's nuclei, or random polygons.
 
 By default the radius of an ellipse is perturbed by a random Fourier series whose mean power, order by order, is measured on the
 reference. The report's mode draws the polygon of Hou et al. (its reference [6]): vertices at irregular angles around a centre,
@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-#: Points of a smoothed outline.
+#: Points of a smoothed contour.
 POINTS = 48
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, POINTS, endpoint=False)
 _MIN_VERTICES, _MAX_VERTICES = 10, 17
 #: Orders of the Fourier series: 1 is a shift and 2 an ellipse; above 8 there is nothing but the pixel grid.
 ORDERS = np.arange(3, 9)
 _COSINES, _SINES = np.cos(np.outer(ORDERS, _ANGLES)), np.sin(np.outer(ORDERS, _ANGLES))
-_LEAST_RADIUS, _MOST_RADIUS = 0.5, 1.5
+_MIN_RADIUS, _MAX_RADIUS = 0.5, 1.5
 
 
 def polygon_radii(
@@ -31,7 +31,7 @@ def polygon_radii(
     vertices = int(rng.integers(_MIN_VERTICES, _MAX_VERTICES + 1))
     steps = 1.0 + irregularity * rng.uniform(-0.9, 0.9, vertices)
     angles = np.concatenate([[0.0], np.cumsum(steps)[:-1]]) * (2.0 * np.pi / steps.sum())
-    radii = np.clip(rng.normal(1.0, spikiness, vertices), _LEAST_RADIUS, _MOST_RADIUS)
+    radii = np.clip(rng.normal(1.0, spikiness, vertices), _MIN_RADIUS, _MAX_RADIUS)
     return angles, radii
 
 
@@ -42,23 +42,25 @@ def smooth_radii(angles: NDArray[np.float64], radii: NDArray[np.float64], streng
     return np.fft.irfft(np.fft.rfft(sampled) * np.exp(-0.5 * (order * strength) ** 2), POINTS)
 
 
-def outline(rng: np.random.Generator, area: float, axis_ratio: float, angle: float, roughness: float) -> NDArray[np.float32]:
-    """A closed outline around the origin: (POINTS, 2) float32 of (x, y) in pixels.
+def polygon_contour(
+    rng: np.random.Generator, area: float, axis_ratio: float, angle: float, roughness: float
+) -> NDArray[np.float32]:
+    """A closed contour around the origin: (POINTS, 2) float32 of (x, y) in pixels.
 
     `area` in px^2 is met exactly; `axis_ratio` = minor / major in (0, 1]; `angle` of the major axis to the x axis in rad.
     """
     irregularity = float(rng.uniform(0.3, 1.0))
     spikiness = roughness * float(rng.uniform(0.6, 1.6))
-    return _stretched(smooth_radii(*polygon_radii(rng, irregularity, spikiness)), area, axis_ratio, angle)
+    return _scaled_contour(smooth_radii(*polygon_radii(rng, irregularity, spikiness)), area, axis_ratio, angle)
 
 
-def fourier_outline(
+def fourier_contour(
     rng: np.random.Generator, area: float, axis_ratio: float, angle: float, power_K: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """As `outline`, of an ellipse with a relative radius of random phases and the mean power `power_K` (see `radial_power`)."""
+    """As `polygon_contour`, of an ellipse with a radius of random phases and the mean power `power_K` (`radial_power`)."""
     cosines, sines = rng.normal(0.0, 1.0, (2, len(ORDERS))) * np.sqrt(power_K)
     radii = 1.0 + cosines @ _COSINES + sines @ _SINES
-    return _stretched(np.clip(radii, _LEAST_RADIUS, _MOST_RADIUS), area, axis_ratio, angle)
+    return _scaled_contour(np.clip(radii, _MIN_RADIUS, _MAX_RADIUS), area, axis_ratio, angle)
 
 
 def radial_power(contour_P2: NDArray[np.floating], axis_ratio: float, angle: float) -> NDArray[np.float64]:
@@ -77,7 +79,7 @@ def radial_power(contour_P2: NDArray[np.floating], axis_ratio: float, angle: flo
     return np.asarray(2.0 * np.abs(waves[ORDERS]) ** 2, np.float64)
 
 
-def _stretched(radii: NDArray[np.float64], area: float, axis_ratio: float, angle: float) -> NDArray[np.float32]:
+def _scaled_contour(radii: NDArray[np.float64], area: float, axis_ratio: float, angle: float) -> NDArray[np.float32]:
     x = radii * np.cos(_ANGLES)
     y = radii * np.sin(_ANGLES) * axis_ratio
     scale = np.sqrt(area / max(enclosed_area(x, y), 1e-6))
@@ -90,6 +92,6 @@ def enclosed_area(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
 
 
-def reach(points_xy: NDArray[np.float32], direction: float) -> float:
-    """How far the outline reaches from the origin towards `direction` (rad), in pixels."""
+def extent_towards(points_xy: NDArray[np.float32], direction: float) -> float:
+    """Support function of the contour: how far it reaches from the origin towards `direction` (rad), in pixels."""
     return float((points_xy @ np.array([np.cos(direction), np.sin(direction)], dtype=np.float32)).max())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Literal
 
-from nucleate.errors import InvalidInput, UnknownProfile
+from nucleate.errors import InvalidInput
+from nucleate.profiles import Profiles, side_by_side
 
 MIN_SIZE, MAX_SIZE = 64, 4096
 
@@ -71,13 +71,10 @@ class Profile:
         return replace(self, size=size or self.size)
 
 
-PROFILES = MappingProxyType(
-    {
-        "tiny": Profile(size=128, reference_side=256),
-        "cpu": Profile(size=384),
-        "full": Profile(size=1000, reference_side=4096),
+PROFILES = Profiles(
+    side_by_side(Profile, size=(128, 384, 1000), reference_side=(256, 2048, 4096))
+    | {
         "report": Profile(
-            size=384,
             models="thresholds",
             fill="telea",
             material="eosin",
@@ -90,11 +87,4 @@ PROFILES = MappingProxyType(
         ),
     }
 )
-
-
-def profile_named(name: str) -> Profile:
-    """The profile of that name; "" is "cpu". Raises `UnknownProfile`."""
-    try:
-        return PROFILES[name or "cpu"]
-    except KeyError:
-        raise UnknownProfile(name, PROFILES) from None
+profile_named = PROFILES.named

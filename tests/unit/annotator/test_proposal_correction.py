@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nucleate.annotator.robot.actions import Action, Experience, Kind, Standing, actions
-from nucleate.annotator.robot.click_estimate import Outlook, clicks_needed
-from nucleate.annotator.robot.click_noise import Hand
-from nucleate.annotator.robot.proposal_correction import Corrector
+from nucleate.annotator.robot.actions import Action, ActionKind, GainEstimator, WindowMatching, ranked_actions
+from nucleate.annotator.robot.click_estimate import ExpectedWindow, expected_clicks
+from nucleate.annotator.robot.click_noise import ClickNoise
+from nucleate.annotator.robot.proposal_correction import ProposalCorrector
 from nucleate.pathology.metrics.dice_aji_pq import score
 
 
@@ -33,12 +33,12 @@ class Tool:
 
     def __init__(self, oracle, objects, shares=(1.0,)):
         self.oracle, self.objects, self.shares, self.log = oracle, objects.copy(), shares, []
-        self.work_id, self.steps, self.wanted = 0, [], 0
+        self.active_id, self.steps, self.wanted = 0, [], 0
 
     def click(self, x, y, *, positive):
-        assert not positive or self.objects[y, x] in (0, self.work_id)
-        if not self.work_id:
-            self.work_id = int(self.objects.max()) + 1
+        assert not positive or self.objects[y, x] in (0, self.active_id)
+        if not self.active_id:
+            self.active_id = int(self.objects.max()) + 1
         if not self.wanted:
             self.wanted = int(self.oracle[y, x])
         share = self.shares[min(len(self.steps), len(self.shares) - 1)]
@@ -46,7 +46,7 @@ class Tool:
         mask = np.zeros(self.oracle.shape, bool)
         keep = rows < rows.min() + round(share * (rows.max() - rows.min() + 1))
         mask[rows[keep], columns[keep]] = True
-        mask &= np.isin(self.objects, [0, self.work_id])
+        mask &= np.isin(self.objects, [0, self.active_id])
         self.steps.append(mask)
         self.log.append("click")
         return mask
@@ -57,12 +57,12 @@ class Tool:
             self.objects[:] = 0
             return
         self.steps.pop()
-        if not self.steps and not (self.objects == self.work_id).any():
-            self.work_id = self.wanted = 0
+        if not self.steps and not (self.objects == self.active_id).any():
+            self.active_id = self.wanted = 0
 
     def select(self, object_id):
         assert not self.steps
-        self.work_id, self.wanted = object_id, 0
+        self.active_id, self.wanted = object_id, 0
         overlap = np.bincount(self.oracle[self.objects == object_id])
         if overlap[1:].any():
             self.wanted = int(overlap[1:].argmax()) + 1
@@ -74,31 +74,31 @@ class Tool:
         self.log.append("delete")
 
     def accept(self):
-        mask = self.steps[-1] if self.steps else self.objects == self.work_id
+        mask = self.steps[-1] if self.steps else self.objects == self.active_id
         assert mask.any()
-        self.objects[self.objects == self.work_id] = 0
-        self.objects[mask] = self.work_id
-        done, self.work_id, self.steps, self.wanted = self.work_id, 0, [], 0
+        self.objects[self.objects == self.active_id] = 0
+        self.objects[mask] = self.active_id
+        done, self.active_id, self.steps, self.wanted = self.active_id, 0, [], 0
         self.log.append("accept")
         return done
 
 
 def correct(tool, target=0.6):
-    found = Corrector(tool, tool.oracle, tool.objects, Hand(0, [0])).correct(target)
+    found = ProposalCorrector(tool, tool.oracle, tool.objects, ClickNoise(0, [0])).correct(target)
     assert found.pq_after == pytest.approx(score(tool.oracle, tool.objects).pq, abs=1e-5)
     assert found.clicks == tool.log.count("click") + tool.log.count("delete") + (tool.log[:1] == ["undo"])
     return found
 
 
-def test_the_pq_of_a_standing_is_that_of_the_definition():
+def test_the_pq_of_a_matching_is_that_of_the_definition():
     rng = np.random.default_rng(0)
     for _ in range(20):
         oracle, found = (label(*(square(*rng.integers(0, 66, 2), 14) for _ in range(12))) for _ in range(2))
         found[rng.random(found.shape) < 0.1] = 0
         found = np.where(rng.random() < 0.7, np.roll(oracle, 2, 1), found)
-        assert Standing.of(oracle, found).pq == pytest.approx(score(oracle, found).pq, abs=1e-5)
+        assert WindowMatching.of(oracle, found).pq == pytest.approx(score(oracle, found).pq, abs=1e-5)
     empty = np.zeros((80, 80), np.int32)
-    assert Standing.of(empty, empty).pq == 1
+    assert WindowMatching.of(empty, empty).pq == 1
 
 
 def test_nothing_is_done_where_the_target_is_reached():
@@ -159,19 +159,19 @@ def test_a_nearly_found_nucleus_gets_a_second_click_when_nothing_else_promises_m
 def test_a_nucleus_under_a_finished_object_is_worth_less():
     oracle = label(*GRID[:2])
     covering = label(square(2, 2, 16, 12))
-    standing = Standing.of(oracle, np.where(oracle == 2, 0, covering))
-    kinds = [action.kind for action in actions(standing, Experience())]
-    assert Kind.ADD in kinds
-    assert actions(standing, Experience())[0].gain > 0
-    buried = Standing.of(label(*GRID[:1]), label(square(0, 0, 80)))
-    assert [action.kind for action in actions(buried, Experience()) if action.kind is Kind.ADD] == []
+    matching = WindowMatching.of(oracle, np.where(oracle == 2, 0, covering))
+    kinds = [action.kind for action in ranked_actions(matching, GainEstimator())]
+    assert ActionKind.ADD in kinds
+    assert ranked_actions(matching, GainEstimator())[0].gain > 0
+    buried = WindowMatching.of(label(*GRID[:1]), label(square(0, 0, 80)))
+    assert [action.kind for action in ranked_actions(buried, GainEstimator()) if action.kind is ActionKind.ADD] == []
 
 
-def test_experience_decides_between_adding_and_deleting():
-    standing = Standing.of(label(*GRID[:8]), label(*GRID[:3], square(70, 70, 8)))
-    assert actions(standing, Experience())[0].kind is Kind.ADD
-    unlucky = Experience([0.0] * 30 + [0.6])
-    assert actions(standing, unlucky)[0] == Action(Kind.DELETE, 0, 4, pytest.approx(6 / 11 - 6 / 12))
+def test_estimates_decide_between_adding_and_deleting():
+    matching = WindowMatching.of(label(*GRID[:8]), label(*GRID[:3], square(70, 70, 8)))
+    assert ranked_actions(matching, GainEstimator())[0].kind is ActionKind.ADD
+    unlucky = GainEstimator([0.0] * 30 + [0.6])
+    assert ranked_actions(matching, unlucky)[0] == Action(ActionKind.DELETE, 0, 4, pytest.approx(6 / 11 - 6 / 12))
 
 
 def test_the_same_seed_takes_the_same_way():
@@ -181,7 +181,7 @@ def test_the_same_seed_takes_the_same_way():
     logs = []
     for _ in range(2):
         tool = Tool(oracle, proposals, shares=[0.7])
-        Corrector(tool, oracle, proposals, Hand(2.0, [4])).correct(0.8)
+        ProposalCorrector(tool, oracle, proposals, ClickNoise(2.0, [4])).correct(0.8)
         logs.append(tool.log)
     assert logs[0] == logs[1]
     assert logs[0]
@@ -205,14 +205,14 @@ def test_some_junk_among_good_proposals_is_deleted_one_by_one():
     assert tool.log[0] != "undo"
 
 
-def test_the_forecast_counts_the_clicks_that_are_needed():
-    perfect = Experience([1.0])
-    missing = Outlook.of(Standing.of(label(*GRID), label(*GRID[:3])))
-    assert clicks_needed(missing, 0.5, perfect) == 0
-    assert clicks_needed(missing, 0.6, Experience([0.7])) == 2  # 2 (3 + .7 k) / (12 + k)
-    false = Outlook.of(Standing.of(label(*GRID[:3]), label(*GRID)))
-    assert clicks_needed(false, 0.6, perfect) == 2  # 6 / (12 - k)
-    poor = Outlook.of(Standing.of(label(*GRID[:6]), label(*GRID[:2], square(30, 4, 12, 5))))
-    assert clicks_needed(poor, 0.5, Experience([0.0])) == 1
-    hopeless = Outlook.of(Standing.of(label(*GRID), label()))
-    assert clicks_needed(hopeless, 0.6, Experience([0.0])) == np.inf
+def test_the_expectation_counts_the_clicks_that_are_needed():
+    perfect = GainEstimator([1.0])
+    missing = ExpectedWindow.of(WindowMatching.of(label(*GRID), label(*GRID[:3])))
+    assert expected_clicks(missing, 0.5, perfect) == 0
+    assert expected_clicks(missing, 0.6, GainEstimator([0.7])) == 2  # 2 (3 + .7 k) / (12 + k)
+    false = ExpectedWindow.of(WindowMatching.of(label(*GRID[:3]), label(*GRID)))
+    assert expected_clicks(false, 0.6, perfect) == 2  # 6 / (12 - k)
+    poor = ExpectedWindow.of(WindowMatching.of(label(*GRID[:6]), label(*GRID[:2], square(30, 4, 12, 5))))
+    assert expected_clicks(poor, 0.5, GainEstimator([0.0])) == 1
+    hopeless = ExpectedWindow.of(WindowMatching.of(label(*GRID), label()))
+    assert expected_clicks(hopeless, 0.6, GainEstimator([0.0])) == np.inf

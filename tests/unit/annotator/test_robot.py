@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nucleate.annotator.robot.oracle import Match, iou, match, mean_iou, next_click, nuclei_of
-from nucleate.annotator.robot.routine import Robot, View
+from nucleate.annotator.robot.oracle import Match, match_instances, mean_iou, next_free_click, nucleus_labels
+from nucleate.annotator.robot.routine import Robot, SessionSnapshot
 
 
 def square(y: int, x: int, side: int, size: int = 64) -> np.ndarray:
@@ -25,47 +25,47 @@ class PerfectAfter:
 
     def __init__(self, oracle, objects, clicks_needed=1):
         self.oracle, self.objects, self.needed = oracle, objects.copy(), clicks_needed
-        self.touched, self.work_id, self.clicks, self.log = set(), 0, [], []
-        self.work = np.zeros(oracle.shape, bool)
+        self.clicked_ids, self.active_id, self.clicks, self.log = set(), 0, [], []
+        self.active = np.zeros(oracle.shape, bool)
 
     def view(self):
-        others = np.where(self.objects == self.work_id, 0, self.objects)
-        return View(others, set(self.touched), self.work_id, self.work, list(self.clicks))
+        others = np.where(self.objects == self.active_id, 0, self.objects)
+        return SessionSnapshot(others, set(self.clicked_ids), self.active_id, self.active, list(self.clicks))
 
     def click(self, x, y, *, positive):
-        assert not positive or self.objects[y, x] in (0, self.work_id)
+        assert not positive or self.objects[y, x] in (0, self.active_id)
         assert (x, y) not in [c[:2] for c in self.clicks]
-        if not self.work_id:
-            self.work_id = int(self.objects.max()) + 1
+        if not self.active_id:
+            self.active_id = int(self.objects.max()) + 1
         self.clicks.append((x, y, positive))
         self.log.append("click")
         wanted = next(
-            (self.oracle[b, a] for a, b, p in self.clicks if p), self.oracle[self.work].max() if self.work.any() else 0
+            (self.oracle[b, a] for a, b, p in self.clicks if p), self.oracle[self.active].max() if self.active.any() else 0
         )
         if len(self.clicks) >= self.needed:
-            self.work = (self.oracle == wanted) & np.isin(self.objects, [0, self.work_id])
+            self.active = (self.oracle == wanted) & np.isin(self.objects, [0, self.active_id])
         elif positive:
-            self.work = self.work | (square(y, x, 1))
-        return self.work
+            self.active = self.active | (square(y, x, 1))
+        return self.active
 
     def select(self, object_id):
-        assert self.work_id == 0
-        self.work_id, self.work, self.clicks = object_id, self.objects == object_id, []
+        assert self.active_id == 0
+        self.active_id, self.active, self.clicks = object_id, self.objects == object_id, []
         self.log.append("select")
-        return self.work
+        return self.active
 
     def delete(self, object_id):
         self.objects[self.objects == object_id] = 0
         self.log.append("delete")
-        if object_id == self.work_id:
-            self.work_id, self.clicks = 0, []
+        if object_id == self.active_id:
+            self.active_id, self.clicks = 0, []
 
     def accept(self):
-        assert self.work.any()
-        self.objects[self.objects == self.work_id] = 0
-        self.objects[self.work] = self.work_id
-        self.touched.add(self.work_id)
-        done, self.work_id, self.clicks = self.work_id, 0, []
+        assert self.active.any()
+        self.objects[self.objects == self.active_id] = 0
+        self.objects[self.active] = self.active_id
+        self.clicked_ids.add(self.active_id)
+        done, self.active_id, self.clicks = self.active_id, 0, []
         self.log.append("accept")
         return done
 
@@ -121,27 +121,26 @@ def test_positive_clicks_avoid_finished_neighbours_and_a_buried_nucleus_is_left(
     oracle = label(square(10, 10, 12))
     covered = np.zeros_like(oracle)
     covered[10:22, 10:20] = 1
-    assert next_click(oracle == 1, np.zeros(oracle.shape, bool), covered == 0, set())[2]
-    x, y, _ = next_click(oracle == 1, np.zeros(oracle.shape, bool), covered == 0, set())
+    assert next_free_click(oracle == 1, np.zeros(oracle.shape, bool), covered == 0, set())[2]
+    x, y, _ = next_free_click(oracle == 1, np.zeros(oracle.shape, bool), covered == 0, set())
     assert covered[y, x] == 0
-    assert next_click(oracle == 1, np.zeros(oracle.shape, bool), oracle == 0, set()) is None
+    assert next_free_click(oracle == 1, np.zeros(oracle.shape, bool), oracle == 0, set()) is None
 
 
 def test_clicks_go_to_the_deepest_error_and_never_twice_to_a_pixel():
     nucleus, mask = square(4, 4, 11), square(4, 4, 11) | square(30, 30, 21)
     free = np.ones(nucleus.shape, bool)
-    assert next_click(nucleus, mask, free, set()) == (40, 40, False)
-    assert next_click(nucleus, square(0, 0, 0), free, set()) == (9, 9, True)
-    assert next_click(nucleus, square(0, 0, 0), free, {(9, 9)})[:2] != (9, 9)
-    assert next_click(nucleus, nucleus, free, set()) is None
+    assert next_free_click(nucleus, mask, free, set()) == (40, 40, False)
+    assert next_free_click(nucleus, square(0, 0, 0), free, set()) == (9, 9, True)
+    assert next_free_click(nucleus, square(0, 0, 0), free, {(9, 9)})[:2] != (9, 9)
+    assert next_free_click(nucleus, nucleus, free, set()) is None
 
 
 def test_matching_is_one_to_one_by_iou_and_slivers_are_no_nuclei():
     oracle = label(square(4, 4, 10), square(4, 15, 10), square(60, 60, 3))
     merged = label(square(4, 4, 21) & (oracle > 0))
-    assert match(oracle, merged) == [Match(1, 1, 0.5)]
-    assert nuclei_of(oracle) == [1, 2]
-    assert match(oracle, np.zeros_like(oracle)) == []
+    assert match_instances(oracle, merged) == [Match(1, 1, 0.5)]
+    assert nucleus_labels(oracle) == [1, 2]
+    assert match_instances(oracle, np.zeros_like(oracle)) == []
     assert mean_iou(oracle, np.zeros_like(oracle)) == 0
     assert mean_iou(oracle, label(square(4, 4, 10), square(40, 40, 5))) == pytest.approx(0.5)
-    assert iou(oracle == 9, oracle == 9) == 0

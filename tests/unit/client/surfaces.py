@@ -7,8 +7,13 @@ import inspect
 import threading
 from typing import Any
 
-from nucleate.client import AsyncClient, Client
+from tests.unit.client.scripted import Scripted
 
+from nucleate.client import AsyncClient, Client
+from nucleate.runtime.server import RunningServer
+from nucleate.v1 import common_pb2
+
+IMAGE = common_pb2.Image(id="slide", data=common_pb2.Blob(uri="sha256/ab/abc"))
 SURFACES = ("blocking", "blocking-stream", "asyncio", "asyncio-stream")
 
 
@@ -89,3 +94,19 @@ class Closing(Blocking):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class Service:
+    """The scripted service and a client of it."""
+
+    def __init__(self, server: RunningServer, servicer: Scripted, surface: str) -> None:
+        self.server, self.servicer, self.surface = server, servicer, surface
+        self.client = self.connect()
+
+    def connect(self, **settings: Any) -> Any:
+        return connect(self.surface, self.server.endpoint, **({"timeout": 10} | settings))
+
+    def open(self, **arguments: Any) -> Any:
+        session = self.client.open(IMAGE, **arguments)
+        self.servicer.seen.clear()
+        return session

@@ -13,14 +13,14 @@ from tests.unit.colornorm.test_methods import odd_images
 from tests.unit.colornorm.tissue import tissue
 
 from nucleate.colornorm import model_file
-from nucleate.colornorm.colornormnet.colour_change import add_offsets, apply_changes, changed
+from nucleate.colornorm.colornormnet.colour_change import add_offsets, apply_changes, apply_to_thumbnails
 from nucleate.colornorm.colornormnet.network import MODES, REACH, Shape, build_network
-from nucleate.colornorm.colornormnet.normalizer import TrainedNet, on_device
+from nucleate.colornorm.colornormnet.normalizer import ColorNormNetNormalizer, on_device
 from nucleate.colornorm.colornormnet.thumbnails import target_patches
 from nucleate.colornorm.colornormnet.training import colour_loss, train
 from nucleate.colornorm.colornormnet.training_state import TrainingState
 from nucleate.colornorm.methods.registry import normalize
-from nucleate.colornorm.methods.tissue_weights import examine
+from nucleate.colornorm.methods.tissue_weights import sample_tissue
 from nucleate.colornorm.profiles import PROFILES
 from nucleate.errors import CorruptBlob, InvalidModel
 from nucleate.learning.onnx_program import OnnxProgram
@@ -32,7 +32,7 @@ TARGET = tissue(1)
 
 def net(mode, seed=0, widths=(8, 8), green=True):
     network = build_network(Shape(widths, mode, green), seed)
-    return TrainedNet(on_device(network), 32, mode)
+    return ColorNormNetNormalizer(on_device(network), 32, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -57,14 +57,14 @@ def test_white_stays_white(mode):
 @given(st.lists(st.floats(-0.3, 0.3), min_size=3, max_size=3))
 def test_offsets_are_added_to_tissue_within_half_a_level(offsets):
     dark = np.full((4, 4, 3), 120, np.uint8)
-    after = add_offsets(dark, examine(tissue()), np.array(offsets))
+    after = add_offsets(dark, sample_tissue(tissue()), np.array(offsets))
     assert np.abs(after[0, 0] - (120 + 255 * np.array(offsets))).max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_whole_images_are_changed_as_thumbnails_are_in_training(mode):
     rgb = tissue(2, 96)[:, :60]
-    examined = examine(rgb)
+    examined = sample_tissue(rgb)
     changes = np.random.default_rng(0).uniform(-0.1, 0.1, (6 if mode == "density" else 3, 1, 1))
     if mode == "pixel":
         changes = np.broadcast_to(changes, (3, 4, 4)).copy()
@@ -72,7 +72,11 @@ def test_whole_images_are_changed_as_thumbnails_are_in_training(mode):
     weight = torch.from_numpy(examined.weight_of_level[rgb.min(axis=2)])[None, None]
     image = torch.from_numpy(rgb.transpose(2, 0, 1)[None] / 255.0).float()
     expected = (
-        changed(image, weight, torch.from_numpy(changes[None]).float(), mode)[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255
+        apply_to_thumbnails(image, weight, torch.from_numpy(changes[None]).float(), mode)[0]
+        .clamp(0, 1)
+        .permute(1, 2, 0)
+        .numpy()
+        * 255
     )
     assert np.abs(ours - expected).max() < 1.01
 
@@ -86,7 +90,7 @@ def test_the_loss_is_l1_plus_lambda_l2_over_tissue():
 
 
 class TestTraining:
-    patches = target_patches(TARGET, examine(TARGET), TINY.patches, TINY.thumbnail, np.random.default_rng(0))
+    patches = target_patches(TARGET, sample_tissue(TARGET), TINY.patches, TINY.thumbnail, np.random.default_rng(0))
 
     def run(self, state, on_checkpoint=lambda data: None, stop_at=None, profile=TINY):
         def on_step(step, losses):
@@ -103,8 +107,8 @@ class TestTraining:
         before = train(self.patches, replace(profile, steps=0), state, 5, on_step=lambda *_: None, on_checkpoint=lambda _: None)
         after = self.run(state, profile=profile)
         assert after["colour_mae"] < 0.5 * before["colour_mae"]
-        by = TrainedNet(on_device(state.network), TINY.thumbnail, mode)
-        shifted = add_offsets(TARGET, examine(TARGET), np.array([0.08, 0.0, -0.08]))
+        by = ColorNormNetNormalizer(on_device(state.network), TINY.thumbnail, mode)
+        shifted = add_offsets(TARGET, sample_tissue(TARGET), np.array([0.08, 0.0, -0.08]))
         found = normalize(by, shifted).image
         assert np.array_equal(found[..., 1], shifted[..., 1]) is not green
         tissue_part = np.s_[:, :80]

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.unit.colornorm.tissue import tissue
 
 from nucleate.colornorm.methods import macenko, vahadane
-from nucleate.colornorm.methods.density_matrix import by_strips, density_table, mapped
+from nucleate.colornorm.methods.density_matrix import apply_density_matrix, by_strips, density_table
 from nucleate.colornorm.methods.registry import METHODS, ONE_STAIN, Fitted, measure_slide, method_named, normalize
-from nucleate.colornorm.methods.tissue_weights import darkest_channel, examine
+from nucleate.colornorm.methods.tissue_weights import darkest_channel, sample_tissue
 from nucleate.errors import InvalidImage, InvalidInput
 from nucleate.pathology.stains.optical_density import HED
-from nucleate.pathology.stains.stain_vectors import Stains, change_of, ordered
+from nucleate.pathology.stains.stain_vectors import Stains, haematoxylin_first, stain_transfer_matrix
 
 ALL = sorted(METHODS)
 STAINED = [name for name in ALL if name != "reinhard"]
@@ -30,7 +30,10 @@ def test_the_result_measures_as_the_target_does(name):
     """Medians of the measurements' differences, in units of how far apart source and target were."""
     by = fitted(name)
     source = tissue(2)
-    before, after = by.method.measure(examine(source).sample), by.method.measure(examine(normalize(by, source).image).sample)
+    before, after = (
+        by.method.measure(sample_tissue(source).sample),
+        by.method.measure(sample_tissue(normalize(by, source).image).sample),
+    )
     assert np.abs(after - by.target).mean() < 0.25 * np.abs(before - by.target).mean()
 
 
@@ -110,7 +113,7 @@ def test_reinhard_moves_a_flat_colour_and_does_not_stretch_it():
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), strength=st.floats(0.6, 1.6))
 def test_the_stains_are_found_in_order_with_positive_signs(module, seed, strength):
-    found = module.measure(examine(tissue(seed, strength=(strength, 1.0))).sample)
+    found = module.measure(sample_tissue(tissue(seed, strength=(strength, 1.0))).sample)
     assert found is not None
     assert found.vectors[0, 0] > found.vectors[1, 0]
     for ours, true in zip(found.vectors, HED[:2], strict=True):
@@ -121,29 +124,29 @@ def test_the_stains_are_found_in_order_with_positive_signs(module, seed, strengt
 @given(st.lists(st.floats(-1, 1), min_size=6, max_size=6).filter(lambda v: min(np.abs(v)) > 0.05))
 def test_neither_order_nor_sign_of_two_vectors_matters(values):
     first, second = np.reshape(values, (2, 3))
-    for other in (ordered(second, first), ordered(-first, second), ordered(second, -first)):
+    for other in (haematoxylin_first(second, first), haematoxylin_first(-first, second), haematoxylin_first(second, -first)):
         if min(abs(first.sum()), abs(second.sum())) > 1e-9 and abs(abs(first[0]) - abs(second[0])) > 1e-3:
-            assert np.allclose(other, ordered(first, second))
+            assert np.allclose(other, haematoxylin_first(first, second))
 
 
 def test_the_change_of_stains_is_the_one_of_concentrations():
-    own, other = Stains(HED[:2], np.array([1.0, 2.0])), Stains(ordered(HED[1], HED[2]), np.array([2.0, 1.0]))
+    own, other = Stains(HED[:2], np.array([1.0, 2.0])), Stains(haematoxylin_first(HED[1], HED[2]), np.array([2.0, 1.0]))
     amounts = np.random.default_rng(0).random((20, 2))
-    expected = (amounts * (other.highest / own.highest)) @ other.vectors
-    assert np.allclose(amounts @ own.vectors @ change_of(own, other).T, expected)
+    expected = (amounts * (other.max_concentrations / own.max_concentrations)) @ other.vectors
+    assert np.allclose(amounts @ own.vectors @ stain_transfer_matrix(own, other).T, expected)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 0.3))
 def test_sparse_codes_are_the_best_non_negative_ones(seed, sparsity):
     rng = np.random.default_rng(seed)
-    vectors = ordered(rng.random(3) + 0.05, rng.random(3) + 0.05)
+    vectors = haematoxylin_first(rng.random(3) + 0.05, rng.random(3) + 0.05)
     density = rng.random((6, 3))
 
     def cost(codes):
         return 0.5 * np.square(density[:, None] - codes @ vectors).sum(-1) + sparsity * codes.sum(-1)
 
-    found = vahadane.codes(density, vectors, sparsity)
+    found = vahadane.sparse_codes(density, vectors, sparsity)
     steps = np.linspace(0, 2.5, 60)
     grid = np.stack(np.meshgrid(steps, steps), -1).reshape(1, -1, 2)
     assert (found >= 0).all()
@@ -158,16 +161,16 @@ def test_vahadane_does_not_depend_on_which_pixels_it_sees():
         sample = np.random.default_rng(seed).permutation(pixels)[:15_000]
         by = Fitted.to(METHODS["vahadane"], TARGET)
         own = by.method.measure(sample)
-        results.append(by.apply(tissue(4, 256), examine(tissue(4, 256)), own).astype(int))
+        results.append(by.apply(tissue(4, 256), sample_tissue(tissue(4, 256)), own).astype(int))
     assert max(np.abs(result - results[0]).mean() for result in results[1:]) < 1
 
 
 def test_the_matrix_acts_on_densities_and_identity_changes_nothing():
     rgb = tissue(5)
     table = density_table(240.0, 1.0)
-    same = mapped(rgb, np.eye(3), table, 240.0)
+    same = apply_density_matrix(rgb, np.eye(3), table, 240.0)
     assert np.abs(same.astype(int) - rgb).max() <= 1
-    twice = mapped(rgb, 2 * np.eye(3), table, 240.0)
+    twice = apply_density_matrix(rgb, 2 * np.eye(3), table, 240.0)
     expected = np.minimum(240.0 * np.exp(-2 * table[rgb]), 255)
     dark = rgb.min(axis=2) < 240
     assert np.abs(twice.astype(float) - expected)[dark].max() <= 0.51
@@ -181,7 +184,7 @@ def test_strips_cover_any_size():
 def test_a_slide_is_measured_in_the_median_of_its_tissue():
     by = fitted("macenko")
     tiles = [tissue(seed) for seed in range(3)] + [np.full((64, 64, 3), 250, np.uint8)]
-    each = np.stack([by.method.measure(examine(tile).sample) for tile in tiles[:3]])
+    each = np.stack([by.method.measure(sample_tissue(tile).sample) for tile in tiles[:3]])
     assert np.allclose(measure_slide(by, tiles), np.median(each, axis=0))
     assert measure_slide(by, tiles[3:]) is None
 

@@ -15,9 +15,9 @@ from tests.unit.hovernet.tissue import draw
 
 from nucleate import errors
 from nucleate.hovernet.postprocessing.hv_instances import CLEAN, PUBLISHED, PostProcessing, instances
-from nucleate.hovernet.postprocessing.watershed import flood
+from nucleate.hovernet.postprocessing.watershed import marker_watershed
 from nucleate.hovernet.training.targets import hv_maps
-from nucleate.pathology.instances.nucleus_records import nuclei
+from nucleate.pathology.instances.nucleus_records import nucleus_records
 from nucleate.pathology.metrics import dice_aji_pq
 
 
@@ -51,7 +51,7 @@ def test_flooding_on_a_sheet_equals_flooding_the_image(data):
     # No two pixels alike: markers on one plateau are flooded in an order that depends on the whole image's heap.
     order = data.draw(st.permutations(range(mask.size)))
     energy = np.array(order, np.float32).reshape(shape)
-    pixels, labels = flood(energy, markers, mask)
+    pixels, labels = marker_watershed(energy, markers, mask)
     found = np.zeros(shape, np.int32)
     found.ravel()[pixels] = labels
     assert (found == watershed(energy, markers, mask=mask)).all()
@@ -64,28 +64,28 @@ def test_the_dictionary_equals_one_mask_per_nucleus(seed):
     found[found == 3] = 0
     types = np.random.default_rng(seed).choice(4, found.shape, p=(0.7, 0.1, 0.1, 0.1))
     expected = slow_hv_instances.dictionary(found, nuclear, types)
-    entries = nuclei(found, nuclear, types)
+    entries = nucleus_records(found, nuclear, types)
     assert [entry.label for entry in entries] == list(expected)
     for entry in entries:
         true = expected[entry.label]
         assert entry.box == true["box"]
         assert entry.centroid == pytest.approx(true["centroid"])
         assert entry.probability == pytest.approx(true["probability"])
-        assert entry.kind_probability == pytest.approx(true["kind_probability"])  # the class itself, unless two tie
+        assert entry.type_probability == pytest.approx(true["kind_probability"])  # the class itself, unless two tie
         if ndimage.label(found == entry.label)[1] == 1:
             assert (entry.contour == true["contour"]).all()
-    assert all(entry.kind == 0 for entry in nuclei(found, nuclear))
+    assert all(entry.type == 0 for entry in nucleus_records(found, nuclear))
 
 
 def test_the_contour_is_that_of_the_largest_part():
     parts = np.zeros((20, 20), np.int32)
     parts[2:4, 2:4] = parts[8:16, 9:18] = 1
-    (entry,) = nuclei(parts, np.ones((20, 20), np.float32))
+    (entry,) = nucleus_records(parts, np.ones((20, 20), np.float32))
     assert entry.box == (2, 2, 16, 18)
     assert {tuple(point) for point in entry.contour} == {(9, 8), (17, 8), (17, 15), (9, 15)}
-    assert nuclei(np.zeros((5, 5), np.int32), np.zeros((5, 5))) == []
+    assert nucleus_records(np.zeros((5, 5), np.int32), np.zeros((5, 5))) == []
     with pytest.raises(errors.SizeMismatch):
-        nuclei(parts, np.ones((20, 21)))
+        nucleus_records(parts, np.ones((20, 21)))
 
 
 def test_touching_nuclei_are_two_without_any_background_between():

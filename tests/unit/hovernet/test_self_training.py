@@ -1,4 +1,4 @@
-"""The pool labelled anew: whose borders the labels get."""
+"""Self-training of the pool: whose borders the labels get."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nucleate.hovernet.inference.sliding_window import Tiling
 from nucleate.hovernet.networks.hovernet import Architecture
 from nucleate.hovernet.postprocessing.hv_instances import CLEAN
 from nucleate.hovernet.training import targets
-from nucleate.hovernet.training.self_training import Renewal, renewed
+from nucleate.hovernet.training.self_training import SelfTrainingConfig, relabel_pool
 from nucleate.hovernet.training.window_sampling import TrainingSample
 
 SIDE = 192
@@ -51,13 +51,13 @@ def overlap(one, other):
 
 @pytest.fixture
 def how():
-    return Renewal(tiling=Tiling(tile=256, overlap=0, views=(0,)), post=CLEAN, outlines=True)
+    return SelfTrainingConfig(tiling=Tiling(tile=256, overlap=0, views=(0,)), post=CLEAN, contours=True)
 
 
 def test_without_accepted_masks_borders_come_from_the_image(how):
     teacher = Swollen()
-    drawn = renewed([sample("pseudo")], teacher, how, Silent(), (1, 2))[0]
-    own = renewed([sample("pseudo")], teacher, dataclasses.replace(how, outlines=False), Silent(), (1, 2))[0]
+    drawn = relabel_pool([sample("pseudo")], teacher, how, Silent(), (1, 2))[0]
+    own = relabel_pool([sample("pseudo")], teacher, dataclasses.replace(how, contours=False), Silent(), (1, 2))[0]
     for labels, fits in ((own, False), (drawn, True)):
         counted = ~labels.ignore
         assert (overlap(labels.instances[counted] > 0, TRUTH[counted] > 0) > 0.8) is np.bool_(fits)
@@ -69,8 +69,8 @@ def test_without_accepted_masks_borders_come_from_the_image(how):
 
 def test_accepted_masks_have_taught_borders(how):
     samples = [sample("pseudo"), sample("accepted"), sample("synthetic")]
-    new = renewed(samples, Swollen(), how, Silent(), (1, 2))
-    own = renewed(samples[:1], Swollen(), dataclasses.replace(how, outlines=False), Silent(), (1, 2))[0]
+    new = relabel_pool(samples, Swollen(), how, Silent(), (1, 2))
+    own = relabel_pool(samples[:1], Swollen(), dataclasses.replace(how, contours=False), Silent(), (1, 2))[0]
     assert np.array_equal(new[0].instances, own.instances)
     assert new[1] is samples[1]
     assert new[2] is samples[2]
@@ -78,4 +78,4 @@ def test_accepted_masks_have_taught_borders(how):
 
 def test_without_a_teacher_nothing_changes(how):
     samples = [sample("pseudo")]
-    assert renewed(samples, None, how, Silent(), (1, 2))[0] is samples[0]
+    assert relabel_pool(samples, None, how, Silent(), (1, 2))[0] is samples[0]

@@ -16,8 +16,8 @@ from nucleate.errors import InvalidImage
 from nucleate.hovernet.inference.sliding_window import Tiling
 from nucleate.hovernet.networks.hovernet import Architecture
 from nucleate.hovernet.postprocessing.hv_instances import PostProcessing
-from nucleate.hovernet.segmentation.image_segmentation import Trained
-from nucleate.hovernet.segmentation.slide_segmentation import Cut, SlideSegmenter
+from nucleate.hovernet.segmentation.image_segmentation import NetworkSegmenter
+from nucleate.hovernet.segmentation.slide_segmentation import SlideSegmenter, SlideTiling
 from nucleate.hovernet.training.targets import hv_maps
 from nucleate.pathology.images.whole_slide import Slide
 
@@ -33,7 +33,9 @@ class Eyes:
         return torch.from_numpy(np.concatenate([nuclear[None].astype(np.float32), hv_maps(labels)])[None])
 
 
-SEES = Trained(Eyes(), SimpleNamespace(tiling=Tiling(tile=512, overlap=16, views=(0,)), post=PostProcessing(fragment=0.0)))
+SEES = NetworkSegmenter(
+    Eyes(), SimpleNamespace(tiling=Tiling(tile=512, overlap=16, views=(0,)), post=PostProcessing(fragment=0.0))
+)
 
 
 def write(path, rgb, **options):
@@ -58,7 +60,7 @@ def discs(height, width, seed):
 
 def found_in(path, *, microns=0.25, window=128, frame=40):
     with contextlib.closing(Slide(path, "slide")) as slide:
-        segmenter = SlideSegmenter(slide, SEES, microns, Cut(window, frame))
+        segmenter = SlideSegmenter(slide, SEES, microns, SlideTiling(window, frame))
         tiles = []
         for each in segmenter.windows:
             earlier = [nucleus.ring for near in segmenter.neighbours(each) for nucleus in tiles[near]]

@@ -18,7 +18,7 @@ from nucleate.hovernet.networks.hovernet import Architecture, Maps
 from nucleate.hovernet.training import checkpoint_selection, learning_rate, masked_pretraining
 from nucleate.hovernet.training.augmentation import Augmentation
 from nucleate.hovernet.training.loop import Stage, train
-from nucleate.hovernet.training.window_sampling import Sampler, TrainingSample
+from nucleate.hovernet.training.window_sampling import TrainingSample, WindowSampler
 
 TINY = profiles.named("tiny")
 
@@ -123,7 +123,7 @@ def test_windows_come_from_seed_and_step_by_origin():
         dataclasses.replace(s, origin=o, weight=w)
         for s, o, w in zip(samples(), ("pseudo", "accepted"), (1.0, 3.0), strict=True)
     ]
-    sampler = Sampler(marked, {"pseudo": 1.0, "accepted": 3.0}, 32, Augmentation(), 7)
+    sampler = WindowSampler(marked, {"pseudo": 1.0, "accepted": 3.0}, 32, Augmentation(), 7)
     assert torch.equal(sampler.batch(5, 4).image, sampler.batch(5, 4).image)
     weights = torch.cat([sampler.batch(step, 8).weight.amax((1, 2)) for step in range(25)])
     assert 0.65 < (weights == 3.0).float().mean() < 0.85
@@ -132,21 +132,21 @@ def test_windows_come_from_seed_and_step_by_origin():
 def test_samples_smaller_than_the_crop_are_ignored_beyond_their_border():
     image, instances = draw(40, 4, 1)
     sample = TrainingSample(image, instances, np.zeros((40, 40), np.bool_))
-    batch = Sampler([sample], {"pseudo": 1.0}, 64, Augmentation(zoom=(1.0, 1.0)), 0).batch(0, 1)
+    batch = WindowSampler([sample], {"pseudo": 1.0}, 64, Augmentation(zoom=(1.0, 1.0)), 0).batch(0, 1)
     assert batch.weight.sum() == 40 * 40
     assert not batch.nuclei[batch.weight == 0].any()
 
 
 def test_no_sample_is_an_error():
     with pytest.raises(errors.InvalidDataset):
-        Sampler([], {"pseudo": 1.0}, 32, Augmentation(), 0)
+        WindowSampler([], {"pseudo": 1.0}, 32, Augmentation(), 0)
 
 
 def test_selection_never_prefers_a_network_that_finds_nothing():
     net = hovernet.build(TINY.arch, 0)
     blind = {name: value.clone() for name, value in net.state_dict().items()}
     blind["np.head.1.bias"] = torch.tensor([50.0, -50.0])
-    assert checkpoint_selection.most_stable(net, {1: blind}, [draw(96, 14, 1)[0]]).agreement == 0.0
+    assert checkpoint_selection.select_checkpoint(net, {1: blind}, [draw(96, 14, 1)[0]]).agreement == 0.0
 
 
 def test_one_cycle_rises_and_falls():
@@ -211,7 +211,7 @@ def test_the_pretext_learns_what_is_hidden_without_labels_and_resumes():
 
 def test_the_pretext_asks_for_hidden_pixels_only():
     image = torch.rand(2, 4, 64, 48)
-    seen, mask = masked_pretraining.hidden(image, (1, 2))
+    seen, mask = masked_pretraining.mask_patches(image, (1, 2))
     assert torch.equal(seen[:, 0][mask == 0], image[:, 0][mask == 0])
     assert 0.2 < mask.mean() < 0.6
     perfect = Maps(torch.stack([image[:, 3], image[:, :3].mean(1)], 1), masked_pretraining._slopes(image[:, 3:]))

@@ -16,7 +16,7 @@ from nucleate.hovernet.inference import sliding_window
 from nucleate.hovernet.inference.sliding_window import Tiling
 from nucleate.hovernet.networks.hovernet import Architecture, HoVerNet, Maps, build
 from nucleate.hovernet.training import augmentation
-from nucleate.hovernet.training.augmentation import Window
+from nucleate.hovernet.training.augmentation import TrainingWindow
 from nucleate.hovernet.training.targets import hv_maps
 from nucleate.pathology.stains import standardised_input
 
@@ -32,7 +32,7 @@ class Echo(HoVerNet):
     def forward(self, image_B4HW):
         assert image_B4HW.shape[1] == standardised_input.PLANES
         margin = self.arch.margin
-        assert all((side - self.arch.beyond) % self.arch.multiple == 0 for side in image_B4HW.shape[2:])
+        assert all((side - self.arch.stem_crop) % self.arch.multiple == 0 for side in image_B4HW.shape[2:])
         height, width = image_B4HW.shape[2:]
         red, green = image_B4HW[:, :2, margin : height - margin, margin : width - margin].unbind(1)
         return Maps(torch.stack([torch.zeros_like(red), red], 1), torch.stack([green, green], 1))
@@ -51,20 +51,20 @@ def test_targets_of_a_moved_map_are_the_moved_targets(boxes, code):
     whole = all((instances == label).sum() == (2 * h + 1) * (2 * w + 1) for label, (_, _, h, w) in enumerate(boxes, start=1))
     assume(whole)
     weight = np.zeros((41, 41), np.float32)
-    window = Window(np.zeros((41, 41, 4), np.float32), instances.astype(np.uint8), hv_maps(instances), weight)
-    moved = augmentation.symmetry(window, code)
+    window = TrainingWindow(np.zeros((41, 41, 4), np.float32), instances.astype(np.uint8), hv_maps(instances), weight)
+    moved = augmentation.apply_symmetry(window, code)
     assert np.allclose(hv_maps(moved.nuclei.astype(np.int32)), moved.hv, atol=1e-6)
 
 
 @pytest.mark.parametrize("code", range(8))
 def test_inference_turns_as_augmentation_does_and_back(code):
     maps = torch.randn(1, 3, 8, 8)
-    window = Window(np.zeros((8, 8, 4), np.float32), maps[0, 0].numpy(), maps[0, 1:].numpy(), maps[0, 0].numpy())
-    moved = augmentation.symmetry(window, code)
-    turned = sliding_window._turned(maps[:, :1], code)
+    window = TrainingWindow(np.zeros((8, 8, 4), np.float32), maps[0, 0].numpy(), maps[0, 1:].numpy(), maps[0, 0].numpy())
+    moved = augmentation.apply_symmetry(window, code)
+    turned = sliding_window._apply_symmetry(maps[:, :1], code)
     assert np.array_equal(turned[0, 0].numpy(), moved.nuclei)
     stacked = torch.from_numpy(np.concatenate([moved.nuclei[None], moved.hv])[None].copy())
-    assert torch.equal(sliding_window._turned_back(stacked, code), maps)
+    assert torch.equal(sliding_window._invert_symmetry(stacked, code), maps)
 
 
 @pytest.mark.parametrize("arch", [SMALL, *PUBLISHED])
@@ -72,39 +72,41 @@ def test_inference_turns_as_augmentation_does_and_back(code):
 def test_tiles_blend_without_a_seam_at_any_size(size, arch):
     image, _ = draw(max(size), 40, 1)
     image = image[: size[0], : size[1]]
-    seen = sliding_window.predict(Echo(arch), image, Tiling(tile=64, overlap=16, views=(0, 3)))
-    red = standardised_input.planes(image)[..., 0] / 255.0
+    planes = standardised_input.planes(image)
+    seen = sliding_window.predict(Echo(arch), planes, Tiling(tile=64, overlap=16, views=(0, 3)))
+    red = planes[..., 0] / 255.0
     assert np.allclose(seen.nuclear, 1 / (1 + np.exp(-red)), atol=1e-5)
     assert seen.hv.shape == (2, *size)
 
 
 @pytest.mark.parametrize("arch", PUBLISHED)
 def test_a_published_net_answers_for_the_middle_of_its_input(arch):
-    side = 128 + arch.beyond
+    side = 128 + arch.stem_crop
     net = build(arch, 0).eval()
     with torch.no_grad():
         maps = net(torch.rand(1, 4, side, side))
     assert maps.np.shape == maps.hv.shape == (1, 2, side - 2 * arch.margin, side - 2 * arch.margin)
     image, _ = draw(80, 8, 2)
-    assert sliding_window.encode(net, image).shape[1:] == (10, 10)
+    assert sliding_window.encode(net, standardised_input.planes(image)).shape[1:] == (10, 10)
 
 
 def test_one_view_more_only_averages():
     image, _ = draw(80, 8, 2)
     net = build(SMALL, 0)
-    one, other = (sliding_window.predict(net, image, Tiling(views=(code,))) for code in (0, 5))
-    both = sliding_window.predict(net, image, Tiling(views=(0, 5)))
+    planes = standardised_input.planes(image)
+    one, other = (sliding_window.predict(net, planes, Tiling(views=(code,))) for code in (0, 5))
+    both = sliding_window.predict(net, planes, Tiling(views=(0, 5)))
     assert np.allclose(both.hv, (one.hv + other.hv) / 2, atol=1e-5)
 
 
 def test_too_small_an_image_and_a_broken_net_are_refused():
     net = build(SMALL, 0)
     with pytest.raises(errors.InvalidImage, match="31x64"):
-        sliding_window.predict(net, np.zeros((64, 31, 3), np.uint8), Tiling())
+        sliding_window.predict(net, np.zeros((64, 31, 4), np.uint8), Tiling())
     with torch.no_grad():
         net.np.head[-1].bias.fill_(float("nan"))
     with pytest.raises(errors.InvalidModel, match="not finite"):
-        sliding_window.predict(net, draw(64, 3, 0)[0], Tiling())
+        sliding_window.predict(net, standardised_input.planes(draw(64, 3, 0)[0]), Tiling())
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import distance_transform_edt
 
 from nucleate import errors
-from nucleate.interactive.clicks import Click, ClickMaps, click_maps, depth, intersection_over_union, next_click
+from nucleate.interactive.clicks import Click, ClickEncoding, click_maps, depth
 from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.training.click_sampling import (
     BAND,
@@ -22,6 +22,7 @@ from nucleate.interactive.training.click_sampling import (
     random_negatives,
     surrounding_negatives,
 )
+from nucleate.interactive.training.click_simulation import simulated_click
 
 
 def disk(radius: float, y: int = 32, x: int = 32, size: int = 64) -> np.ndarray:
@@ -48,7 +49,7 @@ def test_click_maps_mark_border_pixels_and_keep_signs_apart():
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 23), st.booleans()), max_size=5))
 def test_distance_maps_are_truncated_distances_to_the_nearest_click(points):
-    maps = click_maps([Click(x, y, positive) for x, y, positive in points], 24, 40, ClickMaps.EUCLIDEAN)
+    maps = click_maps([Click(x, y, positive) for x, y, positive in points], 24, 40, ClickEncoding.EUCLIDEAN)
     for found, sign in zip(maps, (True, False), strict=True):
         free = np.ones((24, 40), bool)
         for x, y, positive in points:
@@ -58,7 +59,7 @@ def test_distance_maps_are_truncated_distances_to_the_nearest_click(points):
 
 
 def test_distances_beyond_255_px_count_as_255():
-    maps = click_maps([Click(0, 0, positive=True)], 1, 400, ClickMaps.EUCLIDEAN)
+    maps = click_maps([Click(0, 0, positive=True)], 1, 400, ClickEncoding.EUCLIDEAN)
     assert maps[0, 0, 254] > 0
     assert (maps[0, 0, 255:] == 0).all()
     assert (maps[1] == 0).all()
@@ -75,24 +76,23 @@ def test_central_clicks_stay_on_the_nucleus_near_its_middle():
         assert ring[on_ring.y, on_ring.x]
 
 
-def test_next_click_goes_to_the_middle_of_the_larger_error():
+def test_the_simulated_click_goes_to_the_middle_of_the_larger_error():
     truth = disk(9)
-    assert next_click(truth, np.zeros_like(truth)) == Click(32, 32, positive=True)
-    assert next_click(np.zeros_like(truth), truth) == Click(32, 32, positive=False)
-    assert next_click(truth, truth) is None
+    assert simulated_click(truth, np.zeros_like(truth)) == Click(32, 32, positive=True)
+    assert simulated_click(np.zeros_like(truth), truth) == Click(32, 32, positive=False)
+    assert simulated_click(truth, truth) is None
     touching_border = np.zeros((20, 20), bool)
     touching_border[:9, :9] = True
-    assert next_click(touching_border, np.zeros((20, 20), bool)) == Click(4, 4, positive=True)
+    assert simulated_click(touching_border, np.zeros((20, 20), bool)) == Click(4, 4, positive=True)
 
 
-def test_next_click_never_repeats_a_pixel_and_leaves_out_what_does_not_count():
+def test_the_simulated_click_never_repeats_a_pixel_():
     truth = disk(3)
     clicked: list[Click] = []
-    while (click := next_click(truth, np.zeros_like(truth), clicked)) is not None:
+    while (click := simulated_click(truth, np.zeros_like(truth), clicked)) is not None:
         assert click not in clicked
         clicked.append(click)
     assert len(clicked) == truth.sum()
-    assert next_click(truth, np.zeros_like(truth), counted_HW=~truth) is None
 
 
 @settings(max_examples=25, deadline=None)
@@ -133,26 +133,19 @@ def test_no_negative_click_where_there_is_no_background_near():
 @settings(max_examples=50, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(0, 5), st.integers(0, 5))
 def test_masks_survive_cutting_and_run_lengths(mask, x, y):
-    cut = ObjectMask.cut(mask, x, y)
+    cut = ObjectMask.from_array(mask, x, y)
     height, width = cut.bits.shape
     runs = cut.runs()
     assert sum(runs) == height * width
     again = ObjectMask.from_runs(cut.x, cut.y, width, height, runs)
-    assert np.array_equal(again.within(x, y, mask.shape[1], mask.shape[0]), mask)
+    assert np.array_equal(again.crop(x, y, mask.shape[1], mask.shape[0]), mask)
     assert again.area == mask.sum()
-    assert again.holds(x, y) == mask[0, 0]
+    assert again.contains(x, y) == mask[0, 0]
 
 
 def test_runs_must_fill_the_box():
     with pytest.raises(errors.InvalidMask, match="add up to 7"):
         ObjectMask.from_runs(0, 0, 2, 4, [3, 4])
-
-
-def test_intersection_over_union_of_nothing_is_one():
-    nothing = np.zeros((3, 3), bool)
-    assert intersection_over_union(nothing, nothing) == 1
-    assert intersection_over_union(disk(5), disk(5)) == 1
-    assert intersection_over_union(disk(5), nothing.repeat(22, 0).repeat(22, 1)[:64, :64]) == 0
 
 
 def test_depths_are_roots_of_whole_numbers_to_the_last_bit():

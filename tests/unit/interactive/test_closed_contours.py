@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.prediction.closed_contours import INSETS, SIZES, outlines
-from nucleate.interactive.prediction.network_contour_mean import agreed
+from nucleate.interactive.prediction.closed_contours import INSETS, RADIUS_FACTORS, candidate_contours
+from nucleate.interactive.prediction.network_contour_mean import fused_probability
 from nucleate.interactive.prediction.zoom_in import Frame
 
 NOTHING = np.zeros((96, 96), bool)
@@ -26,10 +26,10 @@ def seen(nucleus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def close(probability, margin, typical, clicks, previous) -> np.ndarray | None:
-    """Mask of the expected outline, or None where there is none."""
-    found = outlines(probability, margin, typical, clicks, previous)
+    """Mask of the expected contour, or None where there is none."""
+    found = candidate_contours(probability, margin, typical, clicks, previous)
     size = len(probability)
-    covered = found[0].serving(clicks, Frame(0, 0, size), Frame(0, 0, size), 1) if found else None
+    covered = found[0].coverage_if_consistent(clicks, Frame(0, 0, size), Frame(0, 0, size), 1) if found else None
     return None if covered is None else covered > 0.5
 
 
@@ -97,30 +97,30 @@ def test_an_outline_has_every_click_on_its_side_or_there_is_none(seed):
 def test_outlines_of_all_sizes_and_insets_come_the_expected_one_first():
     probability, margin = seen(a_disk(12))
     clicks = [Click(48, 48, positive=True), Click(48, 62, positive=False)]
-    found = outlines(probability, margin, 13, clicks, a_disk(15), many=True)
-    assert len(found) == len(SIZES) * len(INSETS)
-    assert found[0].unlikely == 0
-    assert (found[0].radii == outlines(probability, margin, 13, clicks, a_disk(15))[0].radii).all()
-    assert all(a.unlikely <= b.unlikely for a, b in pairwise(found))
+    found = candidate_contours(probability, margin, 13, clicks, a_disk(15), all_sizes=True)
+    assert len(found) == len(RADIUS_FACTORS) * len(INSETS)
+    assert found[0].prior_penalty == 0
+    assert (found[0].radii == candidate_contours(probability, margin, 13, clicks, a_disk(15))[0].radii).all()
+    assert all(a.prior_penalty <= b.prior_penalty for a, b in pairwise(found))
 
 
 def test_an_outline_comes_out_in_pixels_of_an_image_that_was_enlarged():
     probability, margin = seen(a_disk(12))
-    (outline,) = outlines(probability, margin, 13, [Click(48, 48, positive=True)], NOTHING)
-    covered = outline.covering(Frame(100, 60, 96), Frame(50, 30, 48), 2)
+    (contour,) = candidate_contours(probability, margin, 13, [Click(48, 48, positive=True)], NOTHING)
+    covered = contour.pixel_coverage(Frame(100, 60, 96), Frame(50, 30, 48), 2)
     assert covered[24, 24] == 1  # half of 148 - 50, 108 - 30
-    assert 4 * covered.sum() == pytest.approx(outline.covering(Frame(0, 0, 96), Frame(0, 0, 96), 1).sum(), rel=0.05)
-    cut = outline.covering(Frame(100, 60, 96), Frame(75, 30, 48), 2)
+    assert 4 * covered.sum() == pytest.approx(contour.pixel_coverage(Frame(0, 0, 96), Frame(0, 0, 96), 1).sum(), rel=0.05)
+    cut = contour.pixel_coverage(Frame(100, 60, 96), Frame(75, 30, 48), 2)
     assert (cut[:, :23] == covered[:, 25:]).all()
 
 
 def test_outline_and_network_correct_each_other():
-    outline, probability = a_disk(12).astype(np.float32), np.where(a_disk(13, 47.5), 0.9, 0.1).astype(np.float32)
+    contour, probability = a_disk(12).astype(np.float32), np.where(a_disk(13, 47.5), 0.9, 0.1).astype(np.float32)
     probability[46:50, 40:58] = 0.1  # a gap
     probability[48, 75:85] = 0.9  # and something far away
-    mask = agreed(probability, outline) > 0.5
+    mask = fused_probability(probability, contour) > 0.5
     assert mask[48, 40:57].all()
     assert not mask[48, 70:].any()
-    assert mask[48 + 12, 48]  # the network is sure of a pixel that the outline just leaves out
+    assert mask[48 + 12, 48]  # the network is sure of a pixel that the contour just leaves out
     assert not mask[48, 61]
-    assert agreed(probability, None) is probability
+    assert fused_probability(probability, None) is probability

@@ -14,12 +14,12 @@ from nucleate.interactive.clicks import Click, click_maps
 from nucleate.interactive.networks.architectures import ARCHITECTURES
 from nucleate.interactive.networks.encoder_runtime import TorchBackbone
 from nucleate.interactive.networks.interactive_network import CHANNELS, InteractiveNetwork
-from nucleate.interactive.networks.latent_diversity import Proposals
+from nucleate.interactive.networks.latent_diversity import CandidateMasks
 from nucleate.interactive.networks.model_file import BACKBONE, WEIGHTS, load_backbone, load_network, pack
 from nucleate.interactive.networks.network_input import network_input
 from nucleate.interactive.prediction.predictor import Predictor
-from nucleate.interactive.refinement import Inputs, Method, RefinementOptions, refine
-from nucleate.interactive.training.crops import Source
+from nucleate.interactive.refinement import EncoderInputs, Method, RefinementOptions, refine
+from nucleate.interactive.training.crops import CropSource
 from nucleate.interactive.training.latent_diversity_losses import (
     click_points,
     constraint_loss,
@@ -36,16 +36,16 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def drawn(seed: int) -> tuple[torch.Tensor, ...]:
-    """Masks B x M x H x W in 0..1, targets, counted pixels and click indicators."""
+    """Masks B x M x H x W in 0..1, targets, valid pixels and click indicators."""
     rng = np.random.default_rng(seed)
     masks = rng.random((BATCH, MASKS, SIZE, SIZE))
     target = rng.random((BATCH, SIZE, SIZE)) < rng.random()
-    counted = rng.random((BATCH, SIZE, SIZE)) < 0.8
+    valid = rng.random((BATCH, SIZE, SIZE)) < 0.8
     clicks = rng.random((BATCH, 2, SIZE, SIZE)) < 0.1
-    return tuple(torch.from_numpy(np.asarray(array, np.float64)) for array in (masks, target, counted, clicks))
+    return tuple(torch.from_numpy(np.asarray(array, np.float64)) for array in (masks, target, valid, clicks))
 
 
-def slow_jaccard(masks, target, counted) -> np.ndarray:
+def slow_jaccard(masks, target, valid) -> np.ndarray:
     """1 - sum min / sum max, pixel by pixel."""
     losses = np.zeros((BATCH, MASKS))
     for i in range(BATCH):
@@ -53,7 +53,7 @@ def slow_jaccard(masks, target, counted) -> np.ndarray:
             smaller = larger = 0.0
             for y in range(SIZE):
                 for x in range(SIZE):
-                    if counted[i, y, x]:
+                    if valid[i, y, x]:
                         smaller += min(masks[i, m, y, x], target[i, y, x])
                         larger += max(masks[i, m, y, x], target[i, y, x])
             losses[i, m] = 1 - smaller / larger if larger else 0
@@ -72,9 +72,9 @@ def slow_constraint(masks, clicks) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 @given(seeds)
 def test_losses_are_their_formulas(seed):
-    masks, target, counted, clicks = drawn(seed)
-    jaccard, constraint = jaccard_loss(masks, target, counted), constraint_loss(masks, clicks)
-    np.testing.assert_allclose(jaccard, slow_jaccard(masks.numpy(), target.numpy(), counted.numpy()), atol=1e-12)
+    masks, target, valid, clicks = drawn(seed)
+    jaccard, constraint = jaccard_loss(masks, target, valid), constraint_loss(masks, clicks)
+    np.testing.assert_allclose(jaccard, slow_jaccard(masks.numpy(), target.numpy(), valid.numpy()), atol=1e-12)
     np.testing.assert_allclose(constraint, slow_constraint(masks.numpy(), clicks.numpy()), atol=1e-12)
     losses = (jaccard + constraint).numpy()
     assert float(hindsight_loss(jaccard + constraint)) == pytest.approx(np.mean([min(row) for row in losses]))
@@ -94,10 +94,10 @@ def test_the_selection_loss_is_its_formula(seed):
 @settings(max_examples=60, deadline=None)
 @given(seeds)
 def test_hindsight_is_at_most_each_mask_s_own_loss_and_never_negative(seed):
-    masks, target, counted, clicks = drawn(seed)
-    losses = jaccard_loss(masks, target, counted) + constraint_loss(masks, clicks)
+    masks, target, valid, clicks = drawn(seed)
+    losses = jaccard_loss(masks, target, valid) + constraint_loss(masks, clicks)
     assert (losses >= 0).all()
-    assert (jaccard_loss(masks, target, counted) <= 1 + 1e-12).all()
+    assert (jaccard_loss(masks, target, valid) <= 1 + 1e-12).all()
     best = float(hindsight_loss(losses))
     assert all(best <= float(losses[:, m].mean()) + 1e-12 for m in range(MASKS))
     further = torch.cat([losses, torch.rand_like(losses)], 1)
@@ -107,10 +107,10 @@ def test_hindsight_is_at_most_each_mask_s_own_loss_and_never_negative(seed):
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.integers(0, MASKS - 1))
 def test_one_perfect_mask_is_enough(seed, perfect):
-    masks, target, counted, _ = drawn(seed)
+    masks, target, valid, _ = drawn(seed)
     clicks = torch.stack([target, 1 - target], 1)
     masks[:, perfect] = target
-    assert float(hindsight_loss(jaccard_loss(masks, target, counted) + constraint_loss(masks, clicks))) == 0
+    assert float(hindsight_loss(jaccard_loss(masks, target, valid) + constraint_loss(masks, clicks))) == 0
 
 
 def test_two_empty_masks_agree():
@@ -128,8 +128,10 @@ def test_click_points_mark_clicked_pixels_inside():
 def test_the_selection_network_gets_no_say_in_the_masks():
     torch.manual_seed(0)
     network = InteractiveNetwork(ARCHITECTURES["tiny"].with_masks(3))
-    proposals = network.propose(torch.rand(2, CHANNELS[0], 64, 64), torch.rand(2, 2, 64, 64), torch.zeros(2, 1, 64, 64))
-    selection_loss(proposals.scores, torch.rand(2, 3)).backward()
+    candidates = network.candidate_masks(
+        torch.rand(2, CHANNELS[0], 64, 64), torch.rand(2, 2, 64, 64), torch.zeros(2, 1, 64, 64)
+    )
+    selection_loss(candidates.scores, torch.rand(2, 3)).backward()
     reached = {name.split(".")[1] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
     assert reached == {"selection"}
 
@@ -144,46 +146,46 @@ def diverse() -> InteractiveNetwork:
     torch.manual_seed(0)
     network = InteractiveNetwork(ARCHITECTURES["tiny"].with_masks(3)).eval().requires_grad_(requires_grad=False)
     torch.nn.init.normal_(network.head.classify.weight)
-    network.head.selection.score.bias -= network.head.propose(features_of(network, 32, 7)).scores.mean(0)
+    network.head.selection.score.bias -= network.head.candidate_masks(features_of(network, 32, 7)).scores.mean(0)
     return network
 
 
 def test_each_item_is_answered_by_the_mask_of_its_highest_score(diverse):
     features = features_of(diverse, 12)
-    proposals = diverse.head.propose(features)
+    candidates = diverse.head.candidate_masks(features)
     logits, auxiliary = diverse.head(features)
-    assert proposals.logits.shape == (12, 3, 16, 16)
+    assert candidates.logits.shape == (12, 3, 16, 16)
     assert auxiliary.shape == (12, 2, 16, 16)
-    chosen = proposals.scores.argmax(1).tolist()
+    chosen = candidates.scores.argmax(1).tolist()
     assert len(set(chosen)) > 1
-    assert all(torch.equal(logits[i, 0], proposals.logits[i, m]) for i, m in enumerate(chosen))
+    assert all(torch.equal(logits[i, 0], candidates.logits[i, m]) for i, m in enumerate(chosen))
 
 
 def test_a_settled_network_keeps_to_one_mask_and_shares_its_weights(diverse):
     for seed in range(6):
         features, others = features_of(diverse, 1, seed), features_of(diverse, 5, 100 + seed)
-        mask = int(diverse.head.propose(features).scores.argmax())
-        settled = diverse.settled(features)
-        torch.testing.assert_close(settled.head(others)[0][:, 0], diverse.head.propose(others).logits[:, mask])
-        assert settled.settled(others[:1]) is settled
-        assert settled.head.pixels is diverse.head.pixels
+        mask = int(diverse.head.candidate_masks(features).scores.argmax())
+        single = diverse.with_selected_mask(features)
+        torch.testing.assert_close(single.head(others)[0][:, 0], diverse.head.candidate_masks(others).logits[:, mask])
+        assert single.with_selected_mask(others[:1]) is single
+        assert single.head.pixels is diverse.head.pixels
     assert diverse.head.selection is not None
     assert diverse.head.classify.out_channels == 3
     plain = InteractiveNetwork(ARCHITECTURES["tiny"])
-    assert plain.settled(features_of(plain, 1)) is plain
+    assert plain.with_selected_mask(features_of(plain, 1)) is plain
 
 
 @pytest.mark.parametrize("method", [method for method in Method if method is not Method.NONE])
 def test_refinement_brings_the_selected_mask_to_the_clicks(diverse, method):
     generator = torch.Generator().manual_seed(3)
-    inputs = Inputs(*(torch.rand((1, c, 64, 64), generator=generator) for c in CHANNELS))
+    inputs = EncoderInputs(*(torch.rand((1, c, 64, 64), generator=generator) for c in CHANNELS))
     features = diverse.encoder(inputs.image, inputs.clicks, inputs.previous)
     plain = refine(diverse, features, [], options=RefinementOptions(method), inputs=inputs)
     np.testing.assert_allclose(plain.probability, diverse.decode(features)[0][0, 0].sigmoid(), atol=1e-5)
     wrong = [Click(30, 20, positive=not bool(plain.probability[20, 30] > 0.5))]
     refined = refine(diverse, features, wrong, options=RefinementOptions(method), inputs=inputs)
-    settled = refine(diverse.settled(features), features, wrong, options=RefinementOptions(method), inputs=inputs)
-    assert np.array_equal(refined.probability, settled.probability)
+    single = refine(diverse.with_selected_mask(features), features, wrong, options=RefinementOptions(method), inputs=inputs)
+    assert np.array_equal(refined.probability, single.probability)
     if method not in {Method.BRS, Method.RGB_BRS}:  # random weights hardly hear the inputs
         assert refined.obeyed
 
@@ -220,18 +222,18 @@ def test_training_lowers_the_loss_and_the_masks_come_to_differ():
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     losses = []
     for _ in range(120):
-        proposals = network.propose(image, maps, torch.zeros(8, 1, 32, 32))
-        loss = total_loss(proposals, target, everywhere, points)
+        candidates = network.candidate_masks(image, maps, torch.zeros(8, 1, 32, 32))
+        loss = total_loss(candidates, target, everywhere, points)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    masks = proposals.logits.detach().sigmoid()
+    masks = candidates.logits.detach().sigmoid()
     errors = jaccard_loss(masks, target, everywhere)
     assert losses[-1] < 0.5 * losses[0]
     assert min(float((masks[:, a] - masks[:, b]).abs().mean()) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.01
     assert float(errors.amin(1).mean()) < float(errors.mean(0).amin()) - 0.005  # no mask is the best one everywhere
-    chosen = errors.gather(1, proposals.scores.argmax(1, keepdim=True))
+    chosen = errors.gather(1, candidates.scores.argmax(1, keepdim=True))
     assert float(chosen.mean()) < float(errors.mean())  # the selection network has learnt something
 
 
@@ -243,7 +245,7 @@ def test_a_diverse_network_is_trained_and_checked_like_any_other():
     sample = LoadedSample(image, instances, np.zeros(instances.shape, bool))
     trainer = Trainer(profile, seeded_network(profile, 0), 0)
     before = trainer.network.head.selection.score.weight.clone()
-    assert all(np.isfinite(trainer.train_step([Source(sample, network_input(image), nuclei, 1.0)])) for _ in range(2))
+    assert all(np.isfinite(trainer.train_step([CropSource(sample, network_input(image), nuclei, 1.0)])) for _ in range(2))
     assert not torch.equal(trainer.network.head.selection.score.weight, before)
     files = pack(trainer.average)
     again = load_network(profile.architecture, files[WEIGHTS])
@@ -255,4 +257,4 @@ def test_a_diverse_network_is_trained_and_checked_like_any_other():
 
 def test_proposals_of_one_mask_select_it():
     logits = torch.randn(2, 1, 4, 4)
-    assert Proposals(logits, logits, torch.zeros(2, 1)).selected() is logits
+    assert CandidateMasks(logits, logits, torch.zeros(2, 1)).selected() is logits

@@ -108,11 +108,11 @@ def test_attention_over_two_classes_is_not_trivial():
     with torch.no_grad():
         features = torch.randn(1, 20, 6, 6)
         pixels = head.pixels(features)
-        objects = head.objects(head.auxiliary(features), pixels)
-        swapped = head.describe(pixels, objects.flip(1))
-        other = head.describe(pixels, objects[:, [0, 0]])
-        torch.testing.assert_close(head.describe(pixels, objects), swapped)
-        assert not torch.allclose(head.describe(pixels, objects), other)
+        regions = head.region_representations(head.auxiliary(features), pixels)
+        swapped = head.augmented_representations(pixels, regions.flip(1))
+        other = head.augmented_representations(pixels, regions[:, [0, 0]])
+        torch.testing.assert_close(head.augmented_representations(pixels, regions), swapped)
+        assert not torch.allclose(head.augmented_representations(pixels, regions), other)
 
 
 def test_architectures_survive_their_card_and_take_defaults_for_what_older_cards_lack():

@@ -12,18 +12,18 @@ from scipy.optimize import fmin_l_bfgs_b
 from nucleate import errors
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.networks.interactive_network import CHANNELS, InteractiveNetwork
-from nucleate.interactive.refinement import Inputs, Method, RefinementOptions, refine, refine_many
-from nucleate.interactive.refinement.click_constraints import Asked, click_windows
-from nucleate.interactive.refinement.gauss_newton import nearest_change
-from nucleate.interactive.refinement.modulation import FeatureScale, place_for
-from nucleate.interactive.refinement.sparse_head import Patches
+from nucleate.interactive.refinement import EncoderInputs, Method, RefinementOptions, refine, refine_many
+from nucleate.interactive.refinement.click_constraints import ClickConstraints, click_windows
+from nucleate.interactive.refinement.gauss_newton import solve_squared_hinge
+from nucleate.interactive.refinement.modulation import FeatureScaleBias, auxiliary_parameters
+from nucleate.interactive.refinement.sparse_head import SparseHead
 from nucleate.interactive.training.profiles import PROFILES
 
 SCALED = [Method.FBRS_A, Method.FBRS_B, Method.FBRS_C, Method.GAUSS_NEWTON]
 METHODS = [*SCALED, Method.BRS, Method.RGB_BRS]
 
 
-def calibrated(network: InteractiveNetwork, inputs: Inputs) -> InteractiveNetwork:
+def calibrated(network: InteractiveNetwork, inputs: EncoderInputs) -> InteractiveNetwork:
     """Give a random network the batch statistics of its input and logits that are spread like a trained one's."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -37,9 +37,9 @@ def calibrated(network: InteractiveNetwork, inputs: Inputs) -> InteractiveNetwor
 
 
 @pytest.fixture(scope="module")
-def inputs() -> Inputs:
+def inputs() -> EncoderInputs:
     generator = torch.Generator().manual_seed(1)
-    return Inputs(*(torch.rand(1, channels, 64, 64, generator=generator) for channels in CHANNELS))
+    return EncoderInputs(*(torch.rand(1, channels, 64, 64, generator=generator) for channels in CHANNELS))
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +108,11 @@ def test_evaluations_never_exceed_the_limit(network, features, inputs, method, l
 
 @pytest.mark.parametrize("method", METHODS)
 def test_cancelling_stops_before_the_next_evaluation(network, features, inputs, method):
-    asked = []
+    constraints = []
 
     def cancelled() -> bool:
-        asked.append(None)
-        return len(asked) > 1
+        constraints.append(None)
+        return len(constraints) > 1
 
     with pytest.raises(errors.Cancelled):
         refine(
@@ -124,7 +124,7 @@ def test_cancelling_stops_before_the_next_evaluation(network, features, inputs, 
             inputs=inputs,
             cancelled=cancelled,
         )
-    assert len(asked) == 2
+    assert len(constraints) == 2
 
 
 def test_no_change_of_scale_and_bias_is_the_plain_forward_pass(network, features):
@@ -135,36 +135,38 @@ def test_no_change_of_scale_and_bias_is_the_plain_forward_pass(network, features
     np.testing.assert_allclose(refined.probability, logits[0, 0].sigmoid().numpy(), atol=1e-6)
 
 
-def asked_of(features, clicks) -> Asked:
-    return Asked.windows(clicks, 4 * features.shape[2], 4 * features.shape[3], features.device)
+def asked_of(features, clicks) -> ClickConstraints:
+    return ClickConstraints.windows(clicks, 4 * features.shape[2], 4 * features.shape[3], features.device)
 
 
 @pytest.mark.parametrize("method", [*SCALED, Method.BRS, Method.RGB_BRS])
 def test_energy_is_its_formula_and_its_gradient_that_of_finite_differences(network, features, inputs, method):
     network = copy.deepcopy(network).double()
-    doubled = Inputs(inputs.image.double(), inputs.clicks.double(), inputs.previous.double())
-    place = place_for(method, network, features.double(), doubled)
+    doubled = EncoderInputs(inputs.image.double(), inputs.clicks.double(), inputs.previous.double())
+    parameters = auxiliary_parameters(method, network, features.double(), doubled)
     clicks = disobeyed(network.float(), features, 3)
     network.double()
-    asked = (Asked.points if method is Method.BRS else Asked.windows)(clicks, 64, 64, features.device)
-    delta = 0.01 * torch.randn(place.length, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    probability = place.logits(delta).sigmoid()
+    constraints = (ClickConstraints.points if method is Method.BRS else ClickConstraints.windows)(
+        clicks, 64, 64, features.device
+    )
+    delta = 0.01 * torch.randn(parameters.length, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    probability = parameters.logits(delta).sigmoid()
     errors_of = {True: [], False: []}
-    for pixel, side in zip(asked.pixels.tolist(), asked.sides.tolist(), strict=True):
+    for pixel, side in zip(constraints.pixels.tolist(), constraints.labels.tolist(), strict=True):
         errors_of[bool(side)].append((float(probability.flatten()[pixel]) - side) ** 2)
     combine = np.sum if method is Method.BRS else np.mean
     corrective = sum(combine(values) for values in errors_of.values() if values)
     scale, bias = delta.chunk(2)
     inertia = (delta**2).sum() if method in {Method.BRS, Method.RGB_BRS} else (scale**2).sum() + 10 * (bias**2).sum()
-    assert float(asked.corrective(probability)) == pytest.approx(float(corrective))
-    assert float(place.inertia(delta)) == pytest.approx(float(inertia))
+    assert float(constraints.corrective_energy(probability)) == pytest.approx(float(corrective))
+    assert float(parameters.inertial_energy(delta)) == pytest.approx(float(inertia))
 
     def energy(point):
-        return asked.corrective(place.logits(point).sigmoid()) + 1e-3 * place.inertia(point)
+        return constraints.corrective_energy(parameters.logits(point).sigmoid()) + 1e-3 * parameters.inertial_energy(point)
 
     variable = delta.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(energy(variable), variable)
-    direction = torch.randn(place.length, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    direction = torch.randn(parameters.length, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     numeric = (energy(delta + 1e-6 * direction) - energy(delta - 1e-6 * direction)) / 2e-6
     assert float(gradient @ direction) == pytest.approx(float(numeric), rel=1e-3, abs=1e-7)
 
@@ -172,14 +174,14 @@ def test_energy_is_its_formula_and_its_gradient_that_of_finite_differences(netwo
 def test_patches_give_the_logits_of_the_whole_head_and_their_derivatives_at_fixed_class_vectors(network, features):
     network, features = copy.deepcopy(network).double(), features.double()
     clicks = [Click(0, 0, True), Click(63, 63, False), Click(31, 0, False), Click(20, 41, True)]
-    asked, place = asked_of(features, clicks), FeatureScale(network, features, features.shape[1])
-    patches = Patches(network.head, features, asked.pixels)
-    delta = 0.05 * torch.randn(place.length, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    constraints, parameters = asked_of(features, clicks), FeatureScaleBias(network, features, features.shape[1])
+    patches = SparseHead(network.head, features, constraints.pixels)
+    delta = 0.05 * torch.randn(parameters.length, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        logits, objects = place.read(delta)
+        logits, objects = parameters.decode(delta)
     found, slopes = patches.linearise(delta, objects)
-    np.testing.assert_allclose(found, logits.flatten()[asked.pixels], atol=1e-5)
-    step = 1e-5 * torch.randn(place.length, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    np.testing.assert_allclose(found, logits.flatten()[constraints.pixels], atol=1e-5)
+    step = 1e-5 * torch.randn(parameters.length, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     ahead, behind = (patches.linearise(delta + sign * step, objects)[0] for sign in (1, -1))
     np.testing.assert_allclose(slopes @ step, (ahead - behind) / 2, atol=1e-8)
 
@@ -197,7 +199,7 @@ def test_the_linearised_problem_is_solved_as_l_bfgs_solves_it(rows, columns, see
         gradient = price * point - slopes.T @ (weights * lacking)
         return float((weights * lacking**2).sum() + (price * point**2).sum()) / 2, gradient.numpy()
 
-    found = nearest_change(slopes, wanted, weights, price).numpy()
+    found = solve_squared_hinge(slopes, wanted, weights, price).numpy()
     expected, least, _ = fmin_l_bfgs_b(energy, np.zeros(columns), pgtol=1e-10, factr=1)
     assert energy(found)[0] <= least + 1e-8
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -228,7 +230,7 @@ def test_windows_ask_each_pixel_once_and_never_against_a_click(placed, radius):
 def test_features_that_are_not_finite_give_no_nan(network, features, inputs, method, value):
     broken = features.clone()
     broken[0, 0, 3, 3] = value
-    hurt = Inputs(torch.full_like(inputs.image, value), inputs.clicks, inputs.previous)
+    hurt = EncoderInputs(torch.full_like(inputs.image, value), inputs.clicks, inputs.previous)
     refined = refine(network, broken, [Click(30, 30, True)], None, RefinementOptions(method), inputs=hurt)
     assert np.isfinite(refined.probability).all()
     assert not refined.obeyed

@@ -1,4 +1,4 @@
-"""Lines, limits, memory and age: what a busy or long-lived service refuses, and what it forgets."""
+"""Queues, limits, memory and age: what a busy or long-lived service refuses, and what it forgets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nucleate import errors
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.networks.network_input import PLANES
 from nucleate.interactive.sessions import session as session_module
-from nucleate.interactive.sessions.backpressure import Gate
+from nucleate.interactive.sessions.backpressure import ConcurrencyLimiter
 from nucleate.interactive.sessions.event_log import OPEN, Event, SessionLog
 from nucleate.interactive.sessions.session import Limits
-from nucleate.interactive.sessions.session_cache import LiveLimits, LiveSessions
+from nucleate.interactive.sessions.session_cache import CacheLimits, SessionCache
 from nucleate.runtime.store.memory import MemoryStore
 
 AT = Click(20, 20, positive=True)
@@ -35,19 +35,19 @@ def until(condition) -> None:
         time.sleep(0.002)
 
 
-class TestGate:
-    @pytest.mark.parametrize("places", [1, 2])
-    def test_turns_come_in_order_and_never_more_at_once_than_places(self, places):
-        gate, order, inside, most = Gate(places, 10), [], [], []
+class TestConcurrencyLimiter:
+    @pytest.mark.parametrize("slots", [1, 2])
+    def test_calls_come_in_order_and_never_more_at_once_than_slots(self, slots):
+        limiter, order, inside, most = ConcurrencyLimiter(slots, 10), [], [], []
         holding, done = [], threading.Event()
 
         def hold(n):
-            with gate.turn():
+            with limiter.slot():
                 holding.append(n)
                 done.wait(5)
 
         def work(n):
-            with gate.turn() as waited:
+            with limiter.slot() as waited:
                 order.append(n)
                 inside.append(n)
                 most.append(len(inside))
@@ -55,40 +55,40 @@ class TestGate:
                 inside.remove(n)
                 assert waited > 0
 
-        threads = in_threads(places, hold)
-        until(lambda: len(holding) == places)
+        threads = in_threads(slots, hold)
+        until(lambda: len(holding) == slots)
         for n in range(6):
             threads += in_threads(1, lambda _, n=n: work(n))
-            until(lambda n=n: gate.waiting == n + 1)
+            until(lambda n=n: limiter.waiting == n + 1)
         done.set()
         for thread in threads:
             thread.join(5)
         assert sorted(order) == list(range(6))
-        assert places > 1 or order == sorted(order)
-        assert max(most) <= places
-        with gate.turn() as waited:
+        assert slots > 1 or order == sorted(order)
+        assert max(most) <= slots
+        with limiter.slot() as waited:
             assert waited < 100
 
-    def test_a_full_line_is_refused_with_a_hint_and_a_cancelled_place_is_given_up(self):
-        gate, gone = Gate(1, 1), threading.Event()
+    def test_a_full_queue_is_refused_with_a_time_to_retry_after_and_a_cancelled_caller_leaves_it(self):
+        limiter, gone = ConcurrencyLimiter(1, 1), threading.Event()
         cancelled: list[bool] = []
 
         def wait(_):
-            with pytest.raises(errors.Cancelled), gate.turn(gone.is_set):
+            with pytest.raises(errors.Cancelled), limiter.slot(gone.is_set):
                 pass
             cancelled.append(True)
 
-        with gate.turn():
+        with limiter.slot():
             (thread,) = in_threads(1, wait)
-            until(lambda: gate.waiting == 1)
-            with pytest.raises(errors.Overloaded, match="1 calls are in line") as refusal, gate.turn():
+            until(lambda: limiter.waiting == 1)
+            with pytest.raises(errors.Overloaded, match="1 calls are in line") as refusal, limiter.slot():
                 pass
             assert refusal.value.retry_after >= 0.05
             gone.set()
             thread.join(5)
             assert cancelled == [True]
-            assert gate.waiting == 0
-        with gate.turn() as waited:
+            assert limiter.waiting == 0
+        with limiter.slot() as waited:
             assert waited < 100
 
 
@@ -155,43 +155,43 @@ class TestLimits:
         assert sessions.click("s", 1, AT).sequence == 2
 
 
-class TestMemory:
+class TestSessionCache:
     def sessions(self, clock, **limits):
         store = MemoryStore()
-        live = LiveSessions(LiveLimits(**limits), clock)
+        cache = SessionCache(CacheLimits(**limits), clock)
         sessions = fake_sessions(store)
-        sessions._live = live
-        return sessions, live
+        sessions._cache = cache
+        return sessions, cache
 
     def test_the_least_recently_used_sessions_leave_the_memory_and_come_back_from_their_log(self):
-        sessions, live = self.sessions(time.monotonic, sessions=2)
+        sessions, cache = self.sessions(time.monotonic, sessions=2)
         for name in "abc":
             sessions.open(name, "{}")
             sessions.click(name, 1, AT)
-        assert len(live) == 2
+        assert len(cache) == 2
         assert sessions._opener.opened == 3
-        assert sessions.get("a").state.work.mask.holds(20, 20)
+        assert sessions.get("a").state.active.mask.contains(20, 20)
         assert sessions._opener.opened == 4
 
     def test_bytes_are_bounded_and_the_session_in_use_stays(self):
-        sessions, live = self.sessions(time.monotonic, size=1)
+        sessions, cache = self.sessions(time.monotonic, nbytes=1)
         for name in "ab":
             sessions.open(name, "{}")
-        assert len(live) == 1
-        assert live.find("b")
-        assert live.size == 60 * 72 * (3 + PLANES) + 4 * 48 * 40
+        assert len(cache) == 1
+        assert cache.find("b")
+        assert cache.nbytes == 60 * 72 * (3 + PLANES) + 4 * 48 * 40
 
     def test_idle_sessions_are_dropped(self):
         now = [0.0]
-        sessions, live = self.sessions(lambda: now[0], idle_seconds=10.0)
+        sessions, cache = self.sessions(lambda: now[0], idle_seconds=10.0)
         sessions.open("a", "{}")
         now[0] = 9.0
         sessions.open("b", "{}")
-        live.drop_idle()
-        assert len(live) == 2
+        cache.evict_idle()
+        assert len(cache) == 2
         now[0] = 12.0
-        live.drop_idle()
-        assert (live.find("a"), len(live)) == (None, 1)
+        cache.evict_idle()
+        assert (cache.find("a"), len(cache)) == (None, 1)
 
     def test_many_callers_build_a_session_once(self):
         store = MemoryStore()

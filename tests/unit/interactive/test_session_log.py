@@ -28,11 +28,12 @@ POINTS = st.tuples(st.integers(8, 55), st.integers(4, 43))
 
 def shown(state: SessionState) -> tuple[Any, ...]:
     """Everything a caller can see, but for the sequence and what was spent."""
-    work = state.work
+    active = state.active
     return (
         {n: (a.mask.x, a.mask.y, a.mask.bits.tolist(), a.clicks) for n, a in state.objects.items()},
-        state.canvas_HW.tolist(),
-        work and (work.object_id, work.mask.runs(), work.clicks, [(s.click, s.delta.tolist(), s.frame) for s in work.steps]),
+        state.instances_HW.tolist(),
+        active
+        and (active.object_id, active.mask.runs(), active.clicks, [(s.click, s.delta.tolist(), s.frame) for s in active.steps]),
     )
 
 
@@ -81,9 +82,9 @@ class Log(RuleBasedStateMachine):
             mask = ObjectMask.from_runs(**each["mask"])
             finished[each["object_id"]] = (mask.x, mask.y, mask.bits.tolist(), each["clicks"])
         assert finished == shown(self.session.state)[0]
-        work = self.session.state.work
-        assert change["object_id"] == (work.object_id if work else 0)
-        assert change["mask"] == (mask_to_json(work.mask) if work else None)
+        active = self.session.state.active
+        assert change["object_id"] == (active.object_id if active else 0)
+        assert change["mask"] == (mask_to_json(active.mask) if active else None)
 
     @rule(point=POINTS, positive=st.booleans())
     def click(self, point: tuple[int, int], positive: bool) -> None:
@@ -139,13 +140,13 @@ class Log(RuleBasedStateMachine):
     @invariant()
     def the_map_holds_every_object_and_nothing_else(self) -> None:
         state = self.session.state
-        drawn = np.zeros_like(state.canvas_HW)
+        drawn = np.zeros_like(state.instances_HW)
         for object_id, found in state.objects.items():
-            seen_HW = found.mask.within(WINDOW.x, WINDOW.y, WINDOW.width, WINDOW.height)
+            seen_HW = found.mask.crop(WINDOW.x, WINDOW.y, WINDOW.width, WINDOW.height)
             assert seen_HW.sum() == found.mask.area
             assert not drawn[seen_HW].any()
             drawn[seen_HW] = object_id
-        assert np.array_equal(drawn, state.canvas_HW)
+        assert np.array_equal(drawn, state.instances_HW)
 
     @invariant()
     def what_is_spent_stays_spent(self) -> None:
@@ -192,7 +193,7 @@ def test_redo_is_gone_once_something_new_happens():
     sessions.click("s", 3, Click(40, 30, positive=True))
     with pytest.raises(errors.Precondition, match="nothing to redo"):
         sessions.redo("s", 4)
-    assert sessions.get("s").state.work.object_id == 2  # ids are given once
+    assert sessions.get("s").state.active.object_id == 2  # ids are given once
 
 
 def test_selecting_what_is_selected_is_nothing_to_take_back():
@@ -250,8 +251,8 @@ def test_the_network_is_told_every_mask_that_a_click_corrected_also_by_another_r
     for n, click in enumerate([Click(24, 14, positive=True), Click(9, 9, positive=True), Click(22, 18, positive=False)]):
         replica = replicas[n % 2]
         replica.click("s", 2 + n, click)
-        assert [mask_to_json(mask) for mask in predictor.shown] == [mask_to_json(mask) for mask in seen]
-        seen.append(replica.get("s").state.work.mask)
+        assert [mask_to_json(mask) for mask in predictor.previous_masks] == [mask_to_json(mask) for mask in seen]
+        seen.append(replica.get("s").state.active.mask)
     assert len({mask.area for mask in seen}) == 4
 
 
@@ -262,10 +263,10 @@ def test_a_batch_shares_contested_pixels_by_probability():
     first, second, third = sessions.click_many("s", 1, clicks).outcome["objects"]
     assert third == {"object_id": 0, "refused": "click (20, 20) is on the pixel of an earlier click of this call"}
     state = sessions.get("s").state
-    canvas_HW = state.canvas_HW
-    assert canvas_HW[20 - WINDOW.y, 22 - WINDOW.x] == first["object_id"] == 1
-    assert canvas_HW[20 - WINDOW.y, 24 - WINDOW.x] == second["object_id"] == 2
-    assert canvas_HW[20 - WINDOW.y, 23 - WINDOW.x] == 1  # as near to both: the first
+    instances_HW = state.instances_HW
+    assert instances_HW[20 - WINDOW.y, 22 - WINDOW.x] == first["object_id"] == 1
+    assert instances_HW[20 - WINDOW.y, 24 - WINDOW.x] == second["object_id"] == 2
+    assert instances_HW[20 - WINDOW.y, 23 - WINDOW.x] == 1  # as near to both: the first
     assert state.clicks_spent == 2
 
 
@@ -285,10 +286,10 @@ def test_a_proposal_is_cut_to_free_pixels_or_left_out(box, taken):
     x, y, width, height = box
     labels_HW = np.zeros((60, 72), np.int32)
     labels_HW[y : y + height, x : x + width] = 2**31 - 1
-    before = sessions.get("s").state.canvas_HW.copy()
+    before = sessions.get("s").state.instances_HW.copy()
     found = sessions.propose("s", 1, {"box": list(box)}, lambda _: (labels_HW, Box(8, 4, 48, 40))).outcome["objects"]
     assert len(found) == taken
-    after = sessions.get("s").state.canvas_HW
+    after = sessions.get("s").state.instances_HW
     assert np.array_equal(after[before > 0], before[before > 0])
     inside_HW = labels_HW[4:44, 8:56] > 0
     assert ((after == 3) == (inside_HW & (before == 0) & taken)).all()

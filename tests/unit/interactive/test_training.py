@@ -16,9 +16,9 @@ from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Dataset, Origin, Sample
 from nucleate.interactive.networks.encoder_runtime import OnnxBackbone
 from nucleate.interactive.networks.model_file import BACKBONE, WEIGHTS, ModelCard, load_backbone, load_network, pack
-from nucleate.interactive.training.crops import draw, load_sources, rough_mask
+from nucleate.interactive.training.crops import draw_crop, load_sources, perturbed_mask
 from nucleate.interactive.training.loop import train
-from nucleate.interactive.training.losses import PixelLoss, cross_entropy_loss, normalised_focal_loss, overlap_loss, total_loss
+from nucleate.interactive.training.losses import PixelLoss, cross_entropy_loss, normalised_focal_loss, soft_iou_loss, total_loss
 from nucleate.interactive.training.profiles import PROFILES, profile_named
 from nucleate.interactive.training.trainer import seeded_network
 from nucleate.learning.device import choose_device
@@ -127,13 +127,13 @@ def test_crops_hold_one_nucleus_a_positive_click_and_no_ignored_pixel():
     for size in (64, 320):  # the second reaches beyond the image, even where it is enlarged
         for seed in range(12):
             source = sources[seed % len(sources)]
-            crop = draw([source], size, np.random.default_rng(seed))
+            crop = draw_crop([source], size, np.random.default_rng(seed))
             assert crop.image.shape == (size, size, 5)
             assert crop.nucleus.any()
             assert crop.clicks
-            assert crop.counted.sum() == min(size, len(source.sample.instances)) ** 2
+            assert crop.valid.sum() == min(size, len(source.sample.instances)) ** 2
             assert all(crop.nucleus[c.y, c.x] == c.positive for c in crop.clicks)
-    same = [draw(sources, 64, np.random.default_rng(5)) for _ in range(2)]
+    same = [draw_crop(sources, 64, np.random.default_rng(5)) for _ in range(2)]
     assert np.array_equal(same[0].image, same[1].image)
     assert same[0].clicks == same[1].clicks
 
@@ -143,20 +143,20 @@ def test_overlap_loss_is_one_minus_the_intersection_over_union_of_sure_masks():
     target[:, 4:14, 4:14] = 1
     found = torch.zeros(1, 20, 20)
     found[:, 4:14, 9:19] = 1
-    counted = torch.ones(1, 20, 20)
+    valid = torch.ones(1, 20, 20)
     logits = 100 * (found - 0.5)
-    assert torch.allclose(overlap_loss(logits, target, counted), torch.tensor(1 - 51 / 151))
-    counted[:, :, 14:] = 0  # what nobody counts is no error
-    assert torch.allclose(overlap_loss(logits, target, counted), torch.tensor(1 - 51 / 101))
-    assert overlap_loss(100 * (target - 0.5), target, torch.ones(1, 20, 20)) < 1e-4
+    assert torch.allclose(soft_iou_loss(logits, target, valid), torch.tensor(1 - 51 / 151))
+    valid[:, :, 14:] = 0  # what nobody counts is no error
+    assert torch.allclose(soft_iou_loss(logits, target, valid), torch.tensor(1 - 51 / 101))
+    assert soft_iou_loss(100 * (target - 0.5), target, torch.ones(1, 20, 20)) < 1e-4
 
 
 def test_cross_entropy_is_the_mean_over_counted_pixels_and_is_used_by_name():
     logits = torch.tensor([[[2.0, -1.0], [0.5, 30.0]]])
     target = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
-    counted = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
+    valid = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
     expected = torch.nn.functional.softplus(torch.tensor([-2.0, -1.0, -0.5])).mean()
-    assert torch.allclose(cross_entropy_loss(logits, target, counted), expected)
+    assert torch.allclose(cross_entropy_loss(logits, target, valid), expected)
     many = [torch.randn(2, 1, 8, 8), torch.randn(2, 2, 2, 2), (torch.rand(2, 8, 8) > 0.5).float(), torch.ones(2, 8, 8)]
     with_focal, with_bce = (total_loss(*many, pixel_loss=loss) for loss in PixelLoss)
     difference = normalised_focal_loss(many[0][:, 0], *many[2:]) - cross_entropy_loss(many[0][:, 0], *many[2:])
@@ -168,8 +168,8 @@ def test_crops_of_another_scale_show_the_same_nucleus():
     sources = load_sources(a_dataset(folder).part("train"), folder.read)
     area = {}
     for zoom in (0.5, 1.0, 2.0):
-        crops = [draw(sources, 96, np.random.default_rng(seed), (zoom, zoom)) for seed in range(40)]
-        assert all(crop.image.shape == (96, 96, 5) and crop.counted.shape == (96, 96) for crop in crops)
+        crops = [draw_crop(sources, 96, np.random.default_rng(seed), (zoom, zoom)) for seed in range(40)]
+        assert all(crop.image.shape == (96, 96, 5) and crop.valid.shape == (96, 96) for crop in crops)
         area[zoom] = np.median([crop.nucleus.sum() for crop in crops])
     assert area[0.5] == pytest.approx(area[1.0] / 4, rel=0.25)
     assert area[2.0] == pytest.approx(area[1.0] * 4, rel=0.25)
@@ -196,16 +196,16 @@ def test_labels_that_nobody_drew_are_drawn_anew():
 
 def test_bad_masks_differ_from_the_nucleus():
     _, instances = draw_nuclei(96, 4, 0)
-    masks = [rough_mask(instances, 1, np.random.default_rng(seed)) for seed in range(20)]
+    masks = [perturbed_mask(instances, 1, np.random.default_rng(seed)) for seed in range(20)]
     assert sum(np.array_equal(mask, instances == 1) for mask in masks) < 8
 
 
 def test_focal_loss_is_cross_entropy_where_all_pixels_are_equally_hard_and_skips_ignored_ones():
     logits = torch.tensor([[[1.0, 1.0], [1.0, 50.0]]])
     target = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
-    counted = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
+    valid = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
     expected = 0.5 * torch.nn.functional.softplus(torch.tensor(-1.0))
-    assert torch.allclose(normalised_focal_loss(logits, target, counted), expected)
+    assert torch.allclose(normalised_focal_loss(logits, target, valid), expected)
 
 
 def test_models_survive_their_files_and_bad_files_are_refused():

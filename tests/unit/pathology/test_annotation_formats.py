@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucleate import errors
-from nucleate.pathology.annotation_formats.polygons import Outline, Outlines, rasterise
+from nucleate.pathology.annotation_formats.polygons import Polygon, Polygons, rasterise
 from nucleate.pathology.annotation_formats.reading import read, read_pair
 from nucleate.pathology.metrics import bootstrap, detection, dice_aji_pq, panoptic_plus
 
@@ -20,8 +20,8 @@ COORDINATE = st.integers(0, 4 * SIDE).map(lambda quarter: quarter / 4)
 
 
 def drawn(*rings):
-    outlines = tuple(Outline((np.array(ring, float),)) for ring in rings)
-    return rasterise(Outlines(outlines), (SIDE, SIDE), "map").instances
+    outlines = tuple(Polygon((np.array(ring, float),)) for ring in rings)
+    return rasterise(Polygons(outlines), (SIDE, SIDE), "map").instances
 
 
 def holds(ring, x, y):
@@ -60,16 +60,16 @@ def test_hover_net_contours_come_back_as_the_nuclei_they_were_drawn_round():
     truth = cv2.imencode(".png", instances.astype(np.uint16))[1].tobytes()
     ours, true = read_pair(json.dumps({"nuc": nuclei}).encode(), truth, "slide")
     assert np.array_equal(ours.instances, true.instances)
-    assert ours.kinds == {1: "1", 2: "2"}
+    assert ours.types == {1: "1", 2: "2"}
 
 
 def test_outlines_of_another_image_and_endless_ones_are_refused():
-    far = Outlines((Outline((np.array([(90.0, 90), (95, 90), (95, 95)]),)),))
+    far = Polygons((Polygon((np.array([(90.0, 90), (95, 90), (95, 95)]),)),))
     with pytest.raises(errors.InvalidMask, match="another image or scale"):
         rasterise(far, (SIDE, SIDE), "map")
     zigzag = np.array([(x % 7, (x % 2) * 4000.0) for x in range(20_000)])
     with pytest.raises(errors.TooLarge, match="too complex"):
-        rasterise(Outlines((Outline((zigzag,)),)), (4000, 4000), "map")
+        rasterise(Polygons((Polygon((zigzag,)),)), (4000, 4000), "map")
     with pytest.raises(errors.InvalidMask, match="neither GeoJSON"):
         read(b'{"a": 1}', "map")
 
@@ -85,9 +85,9 @@ def test_the_set_of_one_image_scores_as_the_image_does():
     assert panoptic_plus.quality(counts)[2] == pytest.approx(dice_aji_pq.score(true, pred).pq, abs=1e-12)
     assert panoptic_plus.quality(counts + counts)[2] == pytest.approx(panoptic_plus.quality(counts)[2], abs=1e-6)
     centres = detection.centroids(true)
-    pairs = detection.paired(centres, centres[::-1] + 3.0)
+    pairs = detection.pair_centroids(centres, centres[::-1] + 3.0)
     assert (pairs[1][np.argsort(pairs[0])] == np.arange(len(centres))[::-1]).all()
-    assert detection.paired(centres, centres + 90.0)[0].size == 0
+    assert detection.pair_centroids(centres, centres + 90.0)[0].size == 0
 
 
 def test_intervals_hold_the_mean_and_narrow_with_the_number_of_images():

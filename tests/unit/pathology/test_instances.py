@@ -41,7 +41,7 @@ def test_small_nuclei_go_and_the_rest_closes_up():
     labels = np.array([[5, 5, 5, 0, 9], [7, 7, 0, 0, 0]])
     np.testing.assert_array_equal(instance_map.remove_small(labels, 2), [[1, 1, 1, 0, 0], [2, 2, 0, 0, 0]])
     assert not instance_map.remove_small(labels, 4).any()
-    boxes = instance_map.boxes(labels)
+    boxes = instance_map.bounding_boxes(labels)
     assert boxes[4] == (slice(0, 1), slice(0, 3))
     assert boxes[0] is None
     assert instance_map.areas(labels)[[5, 7, 9, 8]].tolist() == [3, 2, 1, 0]
@@ -60,7 +60,7 @@ def test_band_lies_on_both_sides_of_the_boundary():
 )
 def test_no_instance_map(bad):
     with pytest.raises(InvalidMask, match="the map of slide 4"):
-        instance_map.check(bad, "the map of slide 4")
+        instance_map.check_instance_map(bad, "the map of slide 4")
 
 
 def test_shapes_of_a_disk_and_a_tilted_bar():
@@ -69,7 +69,7 @@ def test_shapes_of_a_disk_and_a_tilted_bar():
     along, across = (xs - 55) + (ys - 55), (xs - 55) - (ys - 55)
     labels[(np.abs(along) <= 28) & (np.abs(across) <= 7)] = 2
     labels[0, 79] = 3
-    found = morphometry.measure(labels)
+    found = morphometry.measure_shapes(labels)
     assert found.areas[0] == pytest.approx(np.pi * 144, rel=0.03)
     assert found.centroids_yx[0] == pytest.approx([20, 22])
     assert found.axis_ratios == pytest.approx([1, 0.25, 1], abs=0.03)
@@ -82,7 +82,7 @@ def test_solidity_of_a_cross_is_that_of_its_hull():
     labels = np.zeros((40, 40), dtype=np.int32)
     labels[18:22, 5:35] = labels[5:35, 18:22] = 1
     area, hull = 30 * 8 - 16, 30 * 30 - 4 * 13 * 13 / 2
-    assert morphometry.measure(labels).solidities[0] == pytest.approx(area / hull, rel=0.03)
+    assert morphometry.measure_shapes(labels).solidities[0] == pytest.approx(area / hull, rel=0.03)
 
 
 def test_contours_and_mosaic():

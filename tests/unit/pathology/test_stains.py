@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nucleate.errors import InvalidImage
-from nucleate.pathology.stains import optical_density
-from nucleate.pathology.stains.stain_jitter import jitter_stain, restain
+from nucleate.pathology.stains import optical_density, tissue
+from nucleate.pathology.stains.stain_jitter import jitter_stain, perturb_stains
 
 IMAGES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
 
@@ -26,7 +26,7 @@ def test_od_is_finite_and_inverts(rgb):
     assert od.shape == rgb.shape
     assert np.isfinite(od).all()
     np.testing.assert_array_equal(optical_density.od_to_rgb(od), np.maximum(rgb, 1))
-    for plane in optical_density.separate(rgb):
+    for plane in optical_density.separate_stains(rgb):
         assert plane.dtype == np.float32
         assert np.isfinite(plane).all()
         assert (plane >= 0).all()
@@ -34,12 +34,12 @@ def test_od_is_finite_and_inverts(rgb):
 
 @pytest.mark.parametrize(("haematoxylin", "eosin"), [(0.0, 0.0), (0.9, 0.0), (0.0, 0.7), (0.6, 0.4)])
 def test_concentrations_are_recovered(haematoxylin, eosin):
-    found = [float(plane.mean()) for plane in optical_density.separate(stained(haematoxylin, eosin))]
+    found = [float(plane.mean()) for plane in optical_density.separate_stains(stained(haematoxylin, eosin))]
     assert found == pytest.approx([haematoxylin, eosin], abs=0.02)
 
 
 def test_tissue_is_neither_glass_nor_ink():
-    assert optical_density.tissue_mask(stained(0.5, 0.3)).all()
+    assert tissue.tissue_mask(stained(0.5, 0.3)).all()
     noise = np.random.default_rng(0).integers(241, 246, (40, 40, 3), dtype=np.uint8)
     for blank in (
         np.full((40, 40, 3), 255, np.uint8),
@@ -47,21 +47,23 @@ def test_tissue_is_neither_glass_nor_ink():
         np.full((40, 40, 3), 90, np.uint8),
         noise,
     ):
-        assert not optical_density.tissue_mask(blank).any()
+        assert not tissue.tissue_mask(blank).any()
         with pytest.raises(InvalidImage, match=r"^white\.png has no stained tissue"):
-            optical_density.require_tissue(blank, "white.png")
-    optical_density.require_tissue(stained(0.5, 0.3), "tissue.png")
+            tissue.require_tissue(blank, "white.png")
+    tissue.require_tissue(stained(0.5, 0.3), "tissue.png")
 
 
 @settings(max_examples=30, deadline=None)
 @given(IMAGES)
 def test_restaining_with_nothing_changed_changes_nothing(rgb):
-    same = restain(rgb, np.ones(3), np.zeros(3))
+    same = perturb_stains(rgb, np.ones(3), np.zeros(3))
     assert np.abs(same.astype(int) - np.maximum(rgb, 1)).max() <= 1
 
 
 def test_restaining_scales_and_shifts_one_stain():
-    found = optical_density.separate(restain(stained(0.5, 0.4), np.array([1.4, 1.0, 1.0]), np.array([0.0, 0.05, 0.0])))
+    found = optical_density.separate_stains(
+        perturb_stains(stained(0.5, 0.4), np.array([1.4, 1.0, 1.0]), np.array([0.0, 0.05, 0.0]))
+    )
     assert [float(plane.mean()) for plane in found] == pytest.approx([0.7, 0.45], abs=0.02)
 
 

@@ -10,8 +10,8 @@ from nucleate.errors import Aborted, CorruptBlob, EmptyInput, InvalidModel, Size
 from nucleate.refiner.model_file import DISCRIMINATOR_FILE, REFINER_FILE, ModelBytes, pack, unpack
 from nucleate.refiner.pixels import to_bytes, to_signed
 from nucleate.refiner.profiles import PROFILES
-from nucleate.refiner.training.crops import SyntheticImage, TrainingImages, draw_batch, held_out
-from nucleate.refiner.training.discriminator_input import treat
+from nucleate.refiner.training.crops import SyntheticImage, TrainingImages, draw_batch, split_held_out
+from nucleate.refiner.training.discriminator_input import jitter_and_compress
 from nucleate.refiner.training.history_buffer import HistoryBuffer
 from nucleate.refiner.training.loop import train
 from nucleate.refiner.training.state import TrainingState
@@ -66,11 +66,11 @@ def test_options_change_the_training_and_resume_to_the_same_bits(options):
 
 def test_what_is_held_out_is_never_trained_on():
     many = TrainingImages([images().synthetic[0]] * 9, [np.full((64, 64, 3), k, np.uint8) for k in range(17)])
-    lessons, apart = held_out(many)
+    lessons, apart = split_held_out(many)
     assert [int(real[0, 0, 0]) for real in apart.real] == [7, 15]
     assert len(lessons.real) == 15
     assert (len(lessons.synthetic), len(apart.synthetic)) == (8, 1)
-    few = held_out(images())
+    few = split_held_out(images())
     assert [len(side.real) for side in few] == [1, 1]
 
 
@@ -124,7 +124,7 @@ def test_batches_are_a_function_of_the_generator_and_small_images_are_continued(
 
 def test_treatment_is_close_and_passes_the_gradient():
     smooth = torch.linspace(-0.5, 0.5, 64).expand(2, 3, 64, 64).clone().requires_grad_()
-    treated = treat(smooth, (90, 95), 0.02, np.random.default_rng(0))
+    treated = jitter_and_compress(smooth, (90, 95), 0.02, np.random.default_rng(0))
     assert 0 < (treated - smooth).abs().mean() < 0.05
     treated.sum().backward()
     assert torch.allclose(smooth.grad, torch.ones_like(smooth))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nucleate.synthesis.analysis.reference import Reference, take_apart
+from nucleate.synthesis.analysis.reference import Reference, analyse_reference
 from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.synthesis.profiles import profile_named
 
@@ -17,4 +17,4 @@ def tissue() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def reference(tissue: NDArray[np.uint8]) -> Reference:
-    return take_apart(tissue, "tissue", profile_named("tiny"))
+    return analyse_reference(tissue, "tissue", profile_named("tiny"))

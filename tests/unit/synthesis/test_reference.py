@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
 from nucleate.pathology.segmentation.classical import segment
-from nucleate.pathology.stains.optical_density import HED, od_to_rgb, rgb_to_od, separate
+from nucleate.pathology.stains.optical_density import HED, od_to_rgb, rgb_to_od, separate_stains
 from nucleate.synthesis.analysis import nuclei_detection
 from nucleate.synthesis.analysis.background import inpaint
-from nucleate.synthesis.analysis.inpainting import detail_fill, push_pull
-from nucleate.synthesis.analysis.nuclear_texture import eosin_texture, nuclear_material
-from nucleate.synthesis.analysis.nuclei_detection import Found, find_nuclei
-from nucleate.synthesis.analysis.otsu_regions import haematoxylin, sub_segmentation, super_segmentation
-from nucleate.synthesis.analysis.reference import Reference, take_apart
-from nucleate.synthesis.analysis.statistics import clark_evans, density_map, describe
+from nucleate.synthesis.analysis.inpainting import inpaint_detail, push_pull
+from nucleate.synthesis.analysis.nuclear_texture import eosin_texture, nuclear_texture
+from nucleate.synthesis.analysis.nuclei_detection import DetectedNuclei, detect_nuclei
+from nucleate.synthesis.analysis.otsu_regions import haematoxylin_thresholds, sub_segmentation, super_segmentation
+from nucleate.synthesis.analysis.reference import Reference, analyse_reference
+from nucleate.synthesis.analysis.statistics import clark_evans, density_map, reference_statistics
 from nucleate.synthesis.phantom.tissue import draw_tissue
 from nucleate.synthesis.profiles import profile_named
 
@@ -33,7 +33,7 @@ Image = NDArray[np.uint8]
 @given(seed=st.integers(0, 10_000))
 def test_super_contains_and_sub_is_contained(seed: int) -> None:
     rgb, _ = draw_tissue(seed, 128)
-    instances, stain = segment(rgb), haematoxylin(rgb)
+    instances, stain = segment(rgb), haematoxylin_thresholds(rgb)
     outer = super_segmentation(stain, instances)
     nuclear = instances > 0
     assert outer[nuclear].all()
@@ -51,11 +51,11 @@ def test_outlines_are_models_where_thresholds_have_fragments(monkeypatch: pytest
     middles = [(k % 5 * 48 + 30, k // 5 * 48 + 30) for k in range(20)]
     rgb, seen = rimmed_nuclei(middles)
     monkeypatch.setattr(nuclei_detection, "segment", lambda rgb: seen.copy())
-    density = haematoxylin(rgb).density
-    dark, mixed = (find_nuclei(rgb, density, models) for models in ("thresholds", "mixed"))  # type: ignore[arg-type]
+    density = haematoxylin_thresholds(rgb).density
+    dark, mixed = (detect_nuclei(rgb, density, models) for models in ("thresholds", "mixed"))  # type: ignore[arg-type]
     assert [is_model(dark, *middle) for middle in middles] == [True, False] * 10
     assert [is_model(mixed, *middle) for middle in middles].count(True) >= 18
-    assert mixed.instances.max() == len(mixed.every) == len(mixed.well_formed) > mixed.thresholded >= 10
+    assert mixed.instances.max() == len(mixed.nuclei) == len(mixed.well_formed) > mixed.thresholded >= 10
     assert np.array_equal(mixed.instances[seen % 2 == 1] > 0, seen[seen % 2 == 1] > 0)
     assert (mixed.instances[seen > 0] > 0).all()
     core = mixed.sub_segmentation()
@@ -63,7 +63,7 @@ def test_outlines_are_models_where_thresholds_have_fragments(monkeypatch: pytest
     assert core.sum() > 1.5 * dark.sub_segmentation().sum()
 
 
-def is_model(found: Found, x: int, y: int) -> bool:
+def is_model(found: DetectedNuclei, x: int, y: int) -> bool:
     """Whether a well-formed instance of about the size of a nucleus lies there."""
     label = found.instances[y, x]
     return bool(label and found.well_formed[label - 1] and 250 < np.count_nonzero(found.instances == label) < 600)
@@ -84,9 +84,9 @@ def rimmed_nuclei(middles: list[tuple[int, int]]) -> tuple[Image, NDArray[np.int
 
 
 def test_background_keeps_no_nuclei(reference: Reference, tissue: Image) -> None:
-    stain = haematoxylin(tissue)
+    stain = haematoxylin_thresholds(tissue)
     before = (stain.density > stain.otsu).mean()
-    after = (haematoxylin(reference.background_rgb).density > stain.otsu).mean()
+    after = (haematoxylin_thresholds(reference.background_rgb).density > stain.otsu).mean()
     assert after < 0.02 * before
     assert reference.residual == 0
 
@@ -115,25 +115,25 @@ def test_detail_fill_keeps_the_contrast_of_texture() -> None:
     texture = cv2.GaussianBlur(rng.normal(0, 1, (160, 160, 3)).astype(np.float32), (0, 0), 1.0) + 5
     known = np.ones((160, 160), dtype=bool)
     known[50:90, 60:110] = False
-    filled = detail_fill(texture, known, rng)
+    filled = inpaint_detail(texture, known, rng)
     assert np.isfinite(filled).all()
     assert 0.7 < filled[~known].std() / texture[known].std() < 1.3
 
 
 def test_material_is_the_image_inside_and_nuclear_outside(tissue: Image) -> None:
-    instances, od, eosin = segment(tissue), rgb_to_od(tissue), separate(tissue)[1]
+    instances, od, eosin = segment(tissue), rgb_to_od(tissue), separate_stains(tissue)[1]
     sub = sub_segmentation(instances, np.ones(instances.max() + 1, dtype=bool), 2)
-    material = nuclear_material(od, eosin, sub, "nuclei")
+    material = nuclear_texture(od, eosin, sub, "nuclei")
     assert np.allclose(material[sub], od[sub])
     assert np.abs(material[~sub].mean(axis=0) - od[sub].mean(axis=0)).max() < 0.15
-    report = nuclear_material(od, eosin, sub, "eosin")
+    report = nuclear_texture(od, eosin, sub, "eosin")
     assert np.allclose(report.mean(axis=(0, 1)), od[sub].mean(axis=0), atol=0.02)
     texture = eosin_texture(eosin)
     assert np.corrcoef(report[..., 0].ravel(), texture.ravel())[0, 1] > 0.99
 
 
 def test_statistics_are_plausible_and_json(reference: Reference) -> None:
-    described = json.loads(json.dumps(describe(reference)))
+    described = json.loads(json.dumps(reference_statistics(reference)))
     _, true = draw_tissue(2, 256)
     assert 0.5 < described["nuclei_expected"] / true.max() < 2
     assert 0.5 < np.median(described["nuclei"]["area_px"]) / np.median(np.bincount(true.ravel())[1:]) < 2
@@ -163,7 +163,7 @@ def test_density_map_keeps_the_sum_of_odd_sizes() -> None:
 
 
 def test_taking_apart_is_deterministic(reference: Reference, tissue: Image) -> None:
-    again = take_apart(tissue.copy(), "tissue", profile_named("tiny"))
+    again = analyse_reference(tissue.copy(), "tissue", profile_named("tiny"))
     for field in dataclasses.fields(Reference):
         one, other = getattr(reference, field.name), getattr(again, field.name)
         if isinstance(one, np.ndarray):
@@ -173,7 +173,7 @@ def test_taking_apart_is_deterministic(reference: Reference, tissue: Image) -> N
 def test_images_without_nuclei_are_named() -> None:
     white = np.full((128, 128, 3), 246, dtype=np.uint8)
     with pytest.raises(InvalidImage, match="slide 7 has no stained tissue"):
-        take_apart(white, "slide 7", profile_named("tiny"))
+        analyse_reference(white, "slide 7", profile_named("tiny"))
     pink = np.full((128, 128, 3), (220, 150, 190), dtype=np.uint8)
     with pytest.raises(InvalidImage, match="slide 8 shows too few nuclei"):
-        take_apart(pink, "slide 8", profile_named("tiny"))
+        analyse_reference(pink, "slide 8", profile_named("tiny"))

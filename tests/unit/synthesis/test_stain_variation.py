@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucleate.pathology.stains import macenko_stains
-from nucleate.pathology.stains.optical_density import od_to_rgb, tissue_mask
+from nucleate.pathology.stains.optical_density import od_to_rgb
 from nucleate.pathology.stains.stain_vectors import Stains
-from nucleate.synthesis.generation.stain_variation import Dye, restain
+from nucleate.pathology.stains.tissue import tissue_mask
+from nucleate.synthesis.generation.stain_variation import ImageStains, vary_stains
 from nucleate.synthesis.phantom.tissue import draw_tissue
 
 
@@ -32,7 +33,7 @@ def test_stains_move_towards_the_partner(images: list[np.ndarray]) -> None:
     assert far > 0.2
     shares = []
     for seed in range(6):
-        moved, record = restain(images[0], own, [Dye("other", other)], 1.0, np.random.default_rng(seed))
+        moved, record = vary_stains(images[0], own, [ImageStains("other", other)], 1.0, np.random.default_rng(seed))
         assert record is not None
         assert record["partner"] == "other"
         shares.append((record["share"], np.abs(stains_of(moved).to_array() - own.to_array()).sum() / far))
@@ -42,7 +43,7 @@ def test_stains_move_towards_the_partner(images: list[np.ndarray]) -> None:
 
 def test_a_partner_of_the_same_stains_changes_nothing(images: list[np.ndarray]) -> None:
     own = stains_of(images[0])
-    same, record = restain(images[0], own, [Dye("itself", own)], 1.0, np.random.default_rng(0))
+    same, record = vary_stains(images[0], own, [ImageStains("itself", own)], 1.0, np.random.default_rng(0))
     assert record is not None
     assert np.abs(same.astype(int) - images[0]).max() <= 1
 
@@ -58,7 +59,7 @@ def test_what_neither_stain_explains_stays(seed: int) -> None:
     own, other = Stains(vectors, np.array([1.0, 1.0])), Stains(vectors, np.array([1.4, 0.6]))
     density = 0.4 + 0.05 * rng.standard_normal((8, 8, 1)) * across + np.zeros((8, 8, 3))
     image = od_to_rgb(density)
-    moved, record = restain(image, own, [Dye("other", other)], 1.0, rng)
+    moved, record = vary_stains(image, own, [ImageStains("other", other)], 1.0, rng)
     assert record is not None
     before, after = (-np.log(np.maximum(rgb, 1) / 255.0) @ across for rgb in (image, moved))
     assert np.abs(before - after).max() < 0.012  # half a grey level, twice
@@ -67,11 +68,11 @@ def test_what_neither_stain_explains_stays(seed: int) -> None:
 def test_nothing_to_draw_from_is_no_change(images: list[np.ndarray]) -> None:
     own, rng = stains_of(images[0]), np.random.default_rng(0)
     for given_own, pool, chance in (
-        (None, [Dye("a", own)], 1.0),
-        (own, [Dye("a", None)], 1.0),
+        (None, [ImageStains("a", own)], 1.0),
+        (own, [ImageStains("a", None)], 1.0),
         (own, [], 1.0),
-        (own, [Dye("a", own)], 0.0),
+        (own, [ImageStains("a", own)], 0.0),
     ):
-        kept, record = restain(images[0], given_own, pool, chance, rng)
+        kept, record = vary_stains(images[0], given_own, pool, chance, rng)
         assert record is None
         assert kept is images[0]

@@ -15,10 +15,10 @@ from nucleate.errors import InvalidInput, UnknownProfile
 from nucleate.pathology.metrics.dice_aji_pq import score
 from nucleate.pathology.segmentation.classical import segment
 from nucleate.synthesis.analysis.reference import Reference
-from nucleate.synthesis.generation.batch import Batch, ReferenceCache, Source, ordered
+from nucleate.synthesis.generation.batch import Batch, ReferenceCache, Source, ordered_map
 from nucleate.synthesis.generation.composition import blend, soft_mask
-from nucleate.synthesis.generation.hard_negatives import scatter_distractors
-from nucleate.synthesis.generation.synthetic_image import Synthetic, draw_window, synthesize
+from nucleate.synthesis.generation.hard_negatives import add_hard_negatives
+from nucleate.synthesis.generation.synthetic_image import SyntheticPair, sample_window, synthesize
 from nucleate.synthesis.phantom.tissue import draw_tissue, main
 from nucleate.synthesis.profiles import PROFILES, profile_named
 
@@ -61,10 +61,10 @@ def test_nuclei_are_where_the_mask_says(reference: Reference) -> None:
 
 
 def test_report_mode_draws_too() -> None:
-    from nucleate.synthesis.analysis.reference import take_apart
+    from nucleate.synthesis.analysis.reference import analyse_reference
 
     report = profile_named("report").sized(96)
-    drawn = synthesize(take_apart(draw_tissue(2, 200)[0], "t", report), 0, 1, report)
+    drawn = synthesize(analyse_reference(draw_tissue(2, 200)[0], "t", report), 0, 1, report)
     assert drawn.placed > 0
     assert drawn.provenance["profile"]["fill"] == "telea"
 
@@ -72,7 +72,7 @@ def test_report_mode_draws_too() -> None:
 def test_window_larger_than_the_reference_is_mirrored(reference: Reference) -> None:
     drawn = synthesize(reference, 0, 0, TINY.sized(300))
     assert drawn.image.shape == (300, 300, 3)
-    window = draw_window(np.random.default_rng(0), reference.chance[:70], 150)
+    window = sample_window(np.random.default_rng(0), reference.centre_intensity[:70], 150)
     assert window.rows.max() < 70
     assert set(np.abs(np.diff(window.rows))) <= {0, 1}
 
@@ -81,7 +81,7 @@ def sources() -> list[Source]:
     return [Source(f"t{k}", f"k{k}", lambda k=k: draw_tissue(k, 160)[0]) for k in (2, 5, 7)]  # type: ignore[misc]
 
 
-def drawn_by(workers: int, skip: tuple[int, ...] = (), first: int = 0, count: int = 7) -> dict[int, Synthetic]:
+def drawn_by(workers: int, skip: tuple[int, ...] = (), first: int = 0, count: int = 7) -> dict[int, SyntheticPair]:
     profile = replace(TINY.sized(80), restained=0.5)
     batch = Batch(sources(), count, 11, profile, workers, ReferenceCache(2), first)
     return {image.provenance["index"]: image for group in batch.groups() for image in batch.images(group, skip)}
@@ -106,14 +106,14 @@ def test_distractors_are_background_and_keep_off_the_nuclei(reference: Reference
     cv2.circle(instances, (64, 64), 20, 1, -1)
     plain = np.full((128, 128, 3), (225, 170, 200), np.uint8)
     for _ in range(10):
-        drawn, counts = scatter_distractors(plain, instances, reference, 12.0, rng)
+        drawn, counts = add_hard_negatives(plain, instances, reference, 12.0, rng)
         away = cv2.distanceTransform((instances == 0).astype(np.uint8), cv2.DIST_L2, 5) > 3
         difference = np.abs(drawn.astype(int) - plain).max(axis=2)
         assert difference[~away].max() <= 3  # the tail of a soft edge
         assert (difference.max() > 20) == (sum(counts.values()) > 0)
         changed += sum(counts.values())
     assert changed > 20
-    nothing, none = scatter_distractors(plain, instances, reference, 0.0, rng)
+    nothing, none = add_hard_negatives(plain, instances, reference, 0.0, rng)
     assert np.array_equal(nothing, plain)
     assert sum(none.values()) == 0
 
@@ -148,7 +148,7 @@ def test_ordered_stops_at_an_error() -> None:
         yield from range(1000)
 
     with pytest.raises(InvalidInput, match="three"):
-        list(ordered(work, numbers(), 2))
+        list(ordered_map(work, numbers(), 2))
     assert len(started) < 20
 
 

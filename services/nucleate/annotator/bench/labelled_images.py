@@ -9,12 +9,12 @@ import numpy as np
 
 from nucleate import errors
 from nucleate.annotator.bench.sampling import MIN_AREA
-from nucleate.annotator.robot.oracle import Map
+from nucleate.annotator.robot.oracle import InstanceMap
 from nucleate.pathology.images.codec import decode_image, decode_instances
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 
-_KEPT = 4  # decoded maps
+_CACHED_MAPS = 4  # decoded maps
 
 
 class LabelledImages:
@@ -28,7 +28,7 @@ class LabelledImages:
             errors.EmptyInput: there is no nucleus to click in any of them.
         """
         self._blobs, self._images = blobs, images
-        self.map = lru_cache(_KEPT)(self._read)
+        self.map = lru_cache(_CACHED_MAPS)(self._read)
         self.candidates: list[list[int]] = []
         self.left_out = 0
         for index, image in enumerate(images):
@@ -40,7 +40,7 @@ class LabelledImages:
         if not any(self.candidates):
             raise errors.EmptyInput(f"the masks have no nucleus of at least {MIN_AREA} px: give one label per nucleus")
 
-    def _read(self, index: int) -> Map:
+    def _read(self, index: int) -> InstanceMap:
         image = self._images[index]
         return decode_instances(self._blobs.get(image.instances), f"mask of image '{image.id}'")
 
@@ -53,7 +53,7 @@ class LabelledImages:
         return [index for index, labels in enumerate(self.candidates) if labels]
 
 
-def _check_size(image_shape: tuple[int, ...], labels_HW: Map, name: str) -> None:
+def _check_size(image_shape: tuple[int, ...], labels_HW: InstanceMap, name: str) -> None:
     if labels_HW.shape != image_shape[:2]:
         found, wanted = f"{labels_HW.shape[1]} x {labels_HW.shape[0]}", f"{image_shape[1]} x {image_shape[0]}"
         raise errors.SizeMismatch(f"image '{name}' has {wanted} pixels, but its mask has {found}: make their sizes equal")

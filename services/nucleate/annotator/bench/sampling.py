@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nucleate.annotator.robot.oracle import SLIVER, Map
+from nucleate.annotator.robot.oracle import MIN_FRAGMENT_AREA, InstanceMap
 
 MIN_AREA = 16  # px: smaller nuclei are specks of the annotation, and no IoU of theirs says anything
-_TRIES = 20
+_MAX_DRAWS = 20
 _NUCLEI, _WINDOWS = 0, 1  # streams of the seed
 
 
@@ -24,14 +24,14 @@ class Patch:
     width: int
     height: int
 
-    def cut(self, labels_HW: Map) -> Map:
+    def crop(self, labels_HW: InstanceMap) -> InstanceMap:
         """The window's part of a map without slivers: labels of under 10 px are background."""
-        cut_HW = labels_HW[self.y : self.y + self.height, self.x : self.x + self.width].copy()
-        cut_HW[np.bincount(cut_HW.ravel())[cut_HW] < SLIVER] = 0
-        return cut_HW
+        cropped_HW = labels_HW[self.y : self.y + self.height, self.x : self.x + self.width].copy()
+        cropped_HW[np.bincount(cropped_HW.ravel())[cropped_HW] < MIN_FRAGMENT_AREA] = 0
+        return cropped_HW
 
 
-def draw_nuclei(candidates: Sequence[Sequence[int]], wanted: int, seed: int) -> list[list[int]]:
+def sample_nuclei(candidates: Sequence[Sequence[int]], wanted: int, seed: int) -> list[list[int]]:
     """Labels to click per image, ascending: as many of each image as of any other, where it has them.
 
     Args:
@@ -62,7 +62,7 @@ def quotas(available: Sequence[int], wanted: int, seed: int) -> list[int]:
     return shares
 
 
-def draw_windows(images: Sequence[int], read: Callable[[int], Map], size: int, count: int, seed: int) -> list[Patch]:
+def sample_windows(images: Sequence[int], read: Callable[[int], InstanceMap], size: int, count: int, seed: int) -> list[Patch]:
     """Windows of at most `size` px a side with at least one nucleus: one of every image, in random order, turn by turn.
 
     Args:
@@ -85,12 +85,12 @@ def draw_windows(images: Sequence[int], read: Callable[[int], Map], size: int, c
     return drawn[:count]
 
 
-def _window(image: int, labels_HW: Map, size: int, rng: np.random.Generator) -> Patch | None:
+def _window(image: int, labels_HW: InstanceMap, size: int, rng: np.random.Generator) -> Patch | None:
     height, width = min(size, labels_HW.shape[0]), min(size, labels_HW.shape[1])
-    for _ in range(_TRIES):
+    for _ in range(_MAX_DRAWS):
         x = int(rng.integers(labels_HW.shape[1] - width + 1))
         y = int(rng.integers(labels_HW.shape[0] - height + 1))
         patch = Patch(image, x, y, width, height)
-        if patch.cut(labels_HW).any():
+        if patch.crop(labels_HW).any():
             return patch
     return None

@@ -1,20 +1,20 @@
-"""How many clicks a window is likely to take, with its proposals and without: junk is better refused as a whole."""
+"""Expected number of clicks of a window, with its proposals and without: bad proposals are better refused as a whole."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from nucleate.annotator.robot.actions import MATCH, Experience, Standing
+from nucleate.annotator.robot.actions import MATCH_IOU, GainEstimator, WindowMatching
 
 _FOUND_IOU = 0.7  # what an object that passes .5 has, about: outcome / this = the chance to pass
 
 
 @dataclass
-class Outlook:
-    """A window in figures: sum of IoUs, objects, nuclei on no object, IoUs of poor objects best first, deletable objects.
+class ExpectedWindow:
+    """A window in expectation: sum of IoUs, objects, nuclei on no object, IoUs of poor objects best first, deletable objects.
 
-    Counts are expectations, so no whole numbers.
+    Counts are expectations, so not whole.
     """
 
     nuclei: int
@@ -25,63 +25,63 @@ class Outlook:
     false: float
 
     @classmethod
-    def of(cls, standing: Standing) -> Outlook:
+    def of(cls, matching: WindowMatching) -> ExpectedWindow:
         """The window as it is."""
-        good = [pair.iou for pair in standing.pairs if pair.iou > MATCH]
-        poor = sorted((pair.iou for pair in standing.pairs if pair.iou <= MATCH), reverse=True)
-        nuclei, objects = len(standing.nuclei), len(standing.objects)
-        return cls(nuclei, sum(good), objects, nuclei - len(standing.pairs), poor, objects - len(standing.pairs))
+        good = [pair.iou for pair in matching.pairs if pair.iou > MATCH_IOU]
+        poor = sorted((pair.iou for pair in matching.pairs if pair.iou <= MATCH_IOU), reverse=True)
+        nuclei, objects = len(matching.nuclei), len(matching.objects)
+        return cls(nuclei, sum(good), objects, nuclei - len(matching.pairs), poor, objects - len(matching.pairs))
 
     @property
     def pq(self) -> float:
         """Expected PQ."""
         return _pq(self.quality, self.nuclei + self.objects)
 
-    def step(self, experience: Experience) -> bool:
+    def step(self, estimator: GainEstimator) -> bool:
         """Spend the click of the largest expected gain; False if there is none."""
-        count, rescued = self.nuclei + self.objects, experience.rescued(self.poor[0]) if self.poor else 0.0
-        chance = min(experience.added / _FOUND_IOU, 1.0)
+        count, rescued = self.nuclei + self.objects, estimator.rescued(self.poor[0]) if self.poor else 0.0
+        chance = min(estimator.added / _FOUND_IOU, 1.0)
         gains = {
             self._rescue: _pq(self.quality + rescued, count),
-            self._add: _pq(self.quality + experience.added, count + chance) if self.missed else 0.0,
+            self._add: _pq(self.quality + estimator.added, count + chance) if self.missed else 0.0,
             self._delete: _pq(self.quality, count - 1) if self.false >= 1 else 0.0,
         }
         best = max(gains, key=lambda step: gains[step])
         if gains[best] <= self.pq:
             return False
-        best(experience)
+        best(estimator)
         return True
 
-    def _rescue(self, experience: Experience) -> None:
-        rescued = experience.rescued(self.poor.pop(0))
+    def _rescue(self, estimator: GainEstimator) -> None:
+        rescued = estimator.rescued(self.poor.pop(0))
         self.quality += rescued
         self.false += 1 - min(rescued / _FOUND_IOU, 1.0)
 
-    def _add(self, experience: Experience) -> None:
-        self.quality += experience.added
-        self.objects += min(experience.added / _FOUND_IOU, 1.0)
+    def _add(self, estimator: GainEstimator) -> None:
+        self.quality += estimator.added
+        self.objects += min(estimator.added / _FOUND_IOU, 1.0)
         self.missed -= 1
 
-    def _delete(self, _experience: Experience) -> None:
+    def _delete(self, _estimator: GainEstimator) -> None:
         self.objects -= 1
         self.false -= 1
 
 
-def clicks_needed(outlook: Outlook, target_pq: float, experience: Experience) -> float:
+def expected_clicks(window: ExpectedWindow, target_pq: float, estimator: GainEstimator) -> float:
     """Expected clicks until the target; infinite where single clicks will not reach it."""
     clicks = 0
-    while outlook.pq < target_pq:
-        if not outlook.step(experience):
+    while window.pq < target_pq:
+        if not window.step(estimator):
             return math.inf
         clicks += 1
     return clicks
 
 
-def worth_refusing(standing: Standing, target_pq: float) -> bool:
-    """Tell whether a person who does not know the tool yet would rather start from nothing, at the price of a click."""
-    with_proposals = clicks_needed(Outlook.of(standing), target_pq, Experience())
-    empty = Outlook(len(standing.nuclei), 0.0, 0.0, len(standing.nuclei), [], 0.0)
-    return 1 + clicks_needed(empty, target_pq, Experience()) < with_proposals
+def cheaper_from_scratch(matching: WindowMatching, target_pq: float) -> bool:
+    """Whether refusing the proposals for one click and starting from nothing is expected to take fewer clicks, at the prior."""
+    with_proposals = expected_clicks(ExpectedWindow.of(matching), target_pq, GainEstimator())
+    empty = ExpectedWindow(len(matching.nuclei), 0.0, 0.0, len(matching.nuclei), [], 0.0)
+    return 1 + expected_clicks(empty, target_pq, GainEstimator()) < with_proposals
 
 
 def _pq(quality: float, count: float) -> float:

@@ -1,4 +1,4 @@
-"""A hand that clicks: exactly where it means to, or a little beside."""
+"""Noise of a simulated user's clicks: none, or Gaussian within the error region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from nucleate.annotator.robot.oracle import Mask
 
 
-class Hand:
+class ClickNoise:
     """Gaussian error of `jitter` px standard deviation, drawn from `seed`; 0 clicks exactly.
 
     People see where they click: a jittered click stays in the connected part of the error region it was meant for, and off
@@ -18,8 +18,8 @@ class Hand:
     def __init__(self, jitter: float, seed: list[int]) -> None:
         self._jitter, self._rng = jitter, np.random.default_rng(seed)
 
-    def place(self, x: int, y: int, region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[int, int]:
-        """Where a click meant for (x, y) lands: the pixel of the region nearest to where the hand went.
+    def apply(self, x: int, y: int, region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[int, int]:
+        """Where a click meant for (x, y) lands: the pixel of the region nearest to it plus noise.
 
         Args:
             x: column of a pixel of the region.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.distance_transform import squared_depth
+from nucleate.pathology.instances.click_placement import next_click
 
 Mask = NDArray[np.bool_]
-Map = NDArray[np.int32]
+InstanceMap = NDArray[np.int32]
 
-SLIVER = 10  # px: what is left of a nucleus at the window's edge below this is not annotated
+MIN_FRAGMENT_AREA = 10  # px: what is left of a nucleus at the window's edge below this is not annotated
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,14 @@ class Match:
     iou: float
 
 
-def nuclei_of(oracle_HW: Map) -> list[int]:
-    """Labels of at least SLIVER pixels in this window, top to bottom."""
+def nucleus_labels(oracle_HW: InstanceMap) -> list[int]:
+    """Labels of at least MIN_FRAGMENT_AREA pixels in this window, top to bottom."""
     labels, first, counts = np.unique(oracle_HW, return_index=True, return_counts=True)
     order = np.argsort(first)
-    return [int(labels[i]) for i in order if labels[i] and counts[i] >= SLIVER]
+    return [int(labels[i]) for i in order if labels[i] and counts[i] >= MIN_FRAGMENT_AREA]
 
 
-def match(oracle_HW: Map, objects_HW: Map) -> list[Match]:
+def match_instances(oracle_HW: InstanceMap, objects_HW: InstanceMap) -> list[Match]:
     """Pairs of nuclei and objects that overlap, one to one, best IoU first."""
     size = int(objects_HW.max()) + 1
     pairs, overlap = np.unique(oracle_HW.astype(np.int64) * size + objects_HW, return_counts=True)
@@ -53,16 +52,10 @@ def match(oracle_HW: Map, objects_HW: Map) -> list[Match]:
     return chosen
 
 
-def mean_iou(oracle_HW: Map, objects_HW: Map) -> float:
+def mean_iou(oracle_HW: InstanceMap, objects_HW: InstanceMap) -> float:
     """Mean IoU of the objects with their nuclei, matched one to one; 0 for an object on no nucleus, and without objects."""
     count = len(np.setdiff1d(objects_HW, [0]))
-    return sum(found.iou for found in match(oracle_HW, objects_HW)) / count if count else 0.0
-
-
-def iou(a_HW: Mask, b_HW: Mask) -> float:
-    """Intersection over union; 0 when both are empty."""
-    union = int(np.count_nonzero(a_HW | b_HW))
-    return int(np.count_nonzero(a_HW & b_HW)) / union if union else 0.0
+    return sum(found.iou for found in match_instances(oracle_HW, objects_HW)) / count if count else 0.0
 
 
 def error_region(nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, *, positive: bool) -> Mask:
@@ -70,12 +63,10 @@ def error_region(nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, *, positive: bo
     return nucleus_HW & ~mask_HW & free_HW if positive else mask_HW & ~nucleus_HW
 
 
-def next_click(nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[int, int, bool] | None:
-    """x, y and sign of the next click: the deepest point of the larger error region; None when there is none to click.
-
-    The standard rule of interactive segmentation: a region is as large as its deepest point is far from its edge (Euclidean,
-    the frame counts as edge), clicked pixels are left out, the first of equally deep pixels in row-major order is taken, and of
-    equally large regions the wrongly held one (Sofiiuk et al. 2020, section 4, and its published evaluation).
+def next_free_click(
+    nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, clicked: set[tuple[int, int]]
+) -> tuple[int, int, bool] | None:
+    """x, y and sign of the next click by the standard rule (`next_click`), positive ones on free pixels; None without an error.
 
     Args:
         nucleus_HW: what the mask should be.
@@ -83,20 +74,6 @@ def next_click(nucleus_HW: Mask, mask_HW: Mask, free_HW: Mask, clicked: set[tupl
         free_HW: pixels that no other finished object holds; a positive click anywhere else would be refused.
         clicked: (x, y) of this object's clicks.
     """
-    missed = _deepest(error_region(nucleus_HW, mask_HW, free_HW, positive=True), clicked)
-    wrong = _deepest(error_region(nucleus_HW, mask_HW, free_HW, positive=False), clicked)
-    depth, x, y = max(wrong, missed, key=lambda found: found[0])
-    return (x, y, missed[0] > wrong[0]) if depth > 0 else None
-
-
-def _deepest(region_HW: Mask, clicked: set[tuple[int, int]]) -> tuple[float, int, int]:
-    """Distance to the region's edge, x and y of its deepest pixel that has not been clicked; 0 where there is none."""
-    left, top, width, height = cv2.boundingRect(region_HW.view(np.uint8))
-    if not width:
-        return 0.0, 0, 0
-    inside = squared_depth(region_HW[top : top + height, left : left + width])
-    for x, y in clicked:
-        if left <= x < left + width and top <= y < top + height:
-            inside[y - top, x - left] = 0
-    y, x = divmod(int(inside.argmax()), width)
-    return float(np.sqrt(inside[y, x])), x + left, y + top
+    missed_HW = error_region(nucleus_HW, mask_HW, free_HW, positive=True)
+    wrong_HW = error_region(nucleus_HW, mask_HW, free_HW, positive=False)
+    return next_click(missed_HW, wrong_HW, clicked)

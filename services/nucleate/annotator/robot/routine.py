@@ -8,30 +8,31 @@ from typing import Protocol
 
 import numpy as np
 
-from nucleate.annotator.robot.oracle import Map, Mask, iou, match, next_click, nuclei_of
+from nucleate.annotator.robot.oracle import InstanceMap, Mask, match_instances, next_free_click, nucleus_labels
+from nucleate.pathology.instances.mask_iou import intersection_over_union
 
-REUSE = 0.4  # a proposal of less IoU with its nucleus is deleted and the nucleus clicked from scratch
+MIN_REUSE_IOU = 0.4  # a proposal of less IoU with its nucleus is deleted and the nucleus clicked from scratch
 
 
 @dataclass(eq=False)
-class View:
+class SessionSnapshot:
     """A session as the robot sees it, in window pixels.
 
-    `objects` holds the id of every finished object, `touched` the ids that clicks were spent on; `work` is the mask of object
-    `work_id` (0 = none in work), `clicks` its clicks (x, y, positive).
+    `objects` holds the id of every finished object, `clicked_ids` the ids that clicks were spent on; `active` is the mask of
+    the active object `active_id` (0 = none), `clicks` its clicks (x, y, positive).
     """
 
-    objects: Map
-    touched: set[int]
-    work_id: int
-    work: Mask
+    objects: InstanceMap
+    clicked_ids: set[int]
+    active_id: int
+    active: Mask
     clicks: list[tuple[int, int, bool]] = field(default_factory=list)
 
 
-class Tool(Protocol):
+class AnnotationTool(Protocol):
     """The annotation tool; coordinates are window pixels."""
 
-    def view(self) -> View:
+    def view(self) -> SessionSnapshot:
         """The session as it stands."""
 
     def click(self, x: int, y: int, *, positive: bool) -> Mask:
@@ -51,51 +52,58 @@ class Robot:
     """Annotates one window until every nucleus is accepted. It reads all it knows from the session, so it can be restarted."""
 
     def __init__(
-        self, tool: Tool, oracle_HW: Map, target_iou: float, max_clicks: int, progress: Callable[[int, int], None]
+        self,
+        tool: AnnotationTool,
+        oracle_HW: InstanceMap,
+        target_iou: float,
+        max_clicks: int,
+        progress: Callable[[int, int], None],
     ) -> None:
-        self._tool, self._oracle_HW, self._target, self._most = tool, oracle_HW, target_iou, max_clicks
+        self._tool, self._oracle_HW, self._target, self._max_clicks = tool, oracle_HW, target_iou, max_clicks
         self._progress = progress
 
     def annotate(self) -> None:
         """Work through the window."""
-        nuclei = nuclei_of(self._oracle_HW)
+        nuclei = nucleus_labels(self._oracle_HW)
         view = self._tool.view()
-        if view.work_id:
+        if view.active_id:
             self._resume(view)
             view = self._tool.view()
         self._objects_HW = view.objects
-        self._delete_wrong(view.touched)
-        matches = {m.nucleus: m for m in match(self._oracle_HW, self._objects_HW)}
-        done = {m.nucleus for m in matches.values() if m.iou >= self._target or m.object_id in view.touched}
+        self._delete_wrong(view.clicked_ids)
+        matches = {m.nucleus: m for m in match_instances(self._oracle_HW, self._objects_HW)}
+        done = {m.nucleus for m in matches.values() if m.iou >= self._target or m.object_id in view.clicked_ids}
         poor = [n for n in nuclei if n in matches and n not in done]
         missed = [n for n in nuclei if n not in matches]
         self._progress(len(done), len(nuclei))
         # Poor proposals first: what they wrongly cover is then free for the nuclei that were missed.
         for count, nucleus in enumerate(poor + missed, len(done) + 1):
             found = matches.get(nucleus)
-            self._finish(nucleus, self._tool.select(found.object_id) if found else None, found.object_id if found else 0)
+            own_id = found.object_id if found else 0
+            self._annotate_nucleus(nucleus, self._tool.select(own_id) if own_id else None, own_id)
             self._progress(count, len(nuclei))
 
-    def _delete_wrong(self, touched: set[int]) -> None:
+    def _delete_wrong(self, clicked_ids: set[int]) -> None:
         """Delete proposals that are no nucleus, or so bad that starting again is cheaper."""
-        useful = {m.object_id for m in match(self._oracle_HW, self._objects_HW) if m.iou >= min(REUSE, self._target)}
+        least = min(MIN_REUSE_IOU, self._target)
+        useful = {m.object_id for m in match_instances(self._oracle_HW, self._objects_HW) if m.iou >= least}
         for object_id in np.unique(self._objects_HW).tolist():
-            if object_id and object_id not in useful and object_id not in touched:
+            if object_id and object_id not in useful and object_id not in clicked_ids:
                 self._tool.delete(object_id)
                 self._objects_HW[self._objects_HW == object_id] = 0
 
-    def _resume(self, view: View) -> None:
+    def _resume(self, view: SessionSnapshot) -> None:
         """Go on with the object that an earlier attempt had in work: the nucleus under its clicks or its mask."""
         self._objects_HW = view.objects
         under = [int(self._oracle_HW[y, x]) for x, y, positive in view.clicks if positive]
-        under += np.bincount(self._oracle_HW[view.work]).argsort()[::-1].tolist() if view.work.any() else []
+        under += np.bincount(self._oracle_HW[view.active]).argsort()[::-1].tolist() if view.active.any() else []
         nucleus = next((label for label in under if label), 0)
         if nucleus:
-            self._finish(nucleus, view.work, view.work_id, view.clicks)
+            self._annotate_nucleus(nucleus, view.active, view.active_id, view.clicks)
         else:
-            self._tool.delete(view.work_id)
+            self._tool.delete(view.active_id)
 
-    def _finish(
+    def _annotate_nucleus(
         self, nucleus: int, mask_HW: Mask | None, own_id: int, clicks: list[tuple[int, int, bool]] | None = None
     ) -> None:
         """Click until the target IoU or the most clicks, then accept; a nucleus with no pixel left to click is given up."""
@@ -103,8 +111,8 @@ class Robot:
         free_HW = (self._objects_HW == 0) | (self._objects_HW == own_id)
         clicked = {(x, y) for x, y, _ in clicks or []}
         mask_HW = np.zeros_like(wanted_HW) if mask_HW is None else mask_HW
-        while len(clicked) < self._most and iou(mask_HW, wanted_HW) < self._target:
-            click = next_click(wanted_HW, mask_HW, free_HW, clicked)
+        while len(clicked) < self._max_clicks and intersection_over_union(mask_HW, wanted_HW) < self._target:
+            click = next_free_click(wanted_HW, mask_HW, free_HW, clicked)
             if click is None or (not click[2] and not mask_HW.any()):
                 break
             x, y, positive = click
@@ -115,5 +123,5 @@ class Robot:
             self._objects_HW[self._objects_HW == object_id] = 0
             self._objects_HW[mask_HW] = object_id
         elif clicked or own_id:
-            self._tool.delete(self._tool.view().work_id)
+            self._tool.delete(self._tool.view().active_id)
             self._objects_HW[self._objects_HW == own_id] = 0

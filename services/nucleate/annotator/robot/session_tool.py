@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nucleate.annotator.robot.oracle import Mask
-from nucleate.annotator.robot.routine import View
+from nucleate.annotator.robot.routine import SessionSnapshot
 from nucleate.errors import Overloaded
 from nucleate.runtime.channels import DEADLINE_SECONDS, call
 from nucleate.v1 import common_pb2, interactive_pb2_grpc
@@ -23,8 +23,8 @@ OPEN_SECONDS = 120.0  # the first session on a model loads it
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What came of one click.
+class ClickResult:
+    """The outcome of one click.
 
     `honoured_by_network` counts the object's clicks that the network's probability alone has on their side; `milliseconds` is
     the service's own time, `call_milliseconds` what the caller waited.
@@ -38,7 +38,7 @@ class Answer:
     call_milliseconds: float
 
 
-def patiently(method: Callable[..., T], request: Any, timeout: float = DEADLINE_SECONDS) -> T:
+def call_with_retry(method: Callable[..., T], request: Any, timeout: float = DEADLINE_SECONDS) -> T:
     """Make a call; while the service has too much to do, wait as long as it says and make it again, for `timeout` seconds."""
     until = time.monotonic() + timeout
     while True:
@@ -52,7 +52,7 @@ def patiently(method: Callable[..., T], request: Any, timeout: float = DEADLINE_
 
 def open_session(stub: Stub, request: pb.OpenSessionRequest) -> SessionTool:
     """Open a session, or take up the one that was opened with the same request."""
-    return SessionTool(stub, patiently(stub.OpenSession, request, OPEN_SECONDS).session)
+    return SessionTool(stub, call_with_retry(stub.OpenSession, request, OPEN_SECONDS).session)
 
 
 class SessionTool:
@@ -62,43 +62,43 @@ class SessionTool:
         self._stub, self._id, self._sequence = stub, session.session_id, session.sequence
         self.window, self.closed = session.window, session.closed
 
-    def view(self) -> View:
+    def view(self) -> SessionSnapshot:
         """Read the session."""
-        session = patiently(self._stub.GetSession, pb.GetSessionRequest(session_id=self._id)).session
+        session = call_with_retry(self._stub.GetSession, pb.GetSessionRequest(session_id=self._id)).session
         self._sequence = session.sequence
         objects_HW = np.zeros((self.window.height, self.window.width), np.int32)
-        work_HW = np.zeros(objects_HW.shape, bool)
+        active_HW = np.zeros(objects_HW.shape, bool)
         for found in session.objects:
             mask_HW = self._mask(found.mask)
             if found.object_id == session.object_id:
-                work_HW = mask_HW
+                active_HW = mask_HW
             else:
                 objects_HW[mask_HW] = found.object_id
         clicks = [(c.x - self.window.x, c.y - self.window.y, c.positive) for c in session.clicks]
-        touched = {found.object_id for found in session.objects if found.clicks}
-        return View(objects_HW, touched, session.object_id, work_HW, clicks)
+        clicked_ids = {found.object_id for found in session.objects if found.clicks}
+        return SessionSnapshot(objects_HW, clicked_ids, session.object_id, active_HW, clicks)
 
     def propose(self, instances: common_pb2.Blob | None) -> None:
         """Add the objects of an instance map of the whole image; None = of the classical segmentation."""
         request = pb.ProposeRequest(session_id=self._id, sequence=self._sequence, instances=instances)
         if instances is None:
             request.classical.SetInParent()
-        self._sequence = patiently(self._stub.Propose, request, OPEN_SECONDS).sequence
+        self._sequence = call_with_retry(self._stub.Propose, request, OPEN_SECONDS).sequence
 
     def click(self, x: int, y: int, *, positive: bool) -> Mask:
         """Click."""
-        return self.place(x, y, positive=positive).mask
+        return self.click_with_result(x, y, positive=positive).mask
 
-    def place(self, x: int, y: int, *, positive: bool) -> Answer:
-        """Click, and tell all that came of it."""
+    def click_with_result(self, x: int, y: int, *, positive: bool) -> ClickResult:
+        """Click; return all of the outcome."""
         placed = pb.PlacedClick(x=x + self.window.x, y=y + self.window.y, positive=positive)
         request = pb.ClickRequest(session_id=self._id, sequence=self._sequence, click=placed)
         began = time.perf_counter()
-        answer = patiently(self._stub.Click, request)
+        answer = call_with_retry(self._stub.Click, request)
         waited = 1000 * (time.perf_counter() - began)
         self._sequence = answer.sequence
         by_network = sum(answer.honoured_by_network)
-        return Answer(
+        return ClickResult(
             answer.object_id,
             self._mask(answer.mask),
             by_network,
@@ -109,29 +109,29 @@ class SessionTool:
 
     def undo(self) -> None:
         """Take back the last call that changed the session."""
-        self._sequence = patiently(self._stub.Undo, pb.UndoRequest(session_id=self._id, sequence=self._sequence)).sequence
+        self._sequence = call_with_retry(self._stub.Undo, pb.UndoRequest(session_id=self._id, sequence=self._sequence)).sequence
 
     def select(self, object_id: int) -> Mask:
         """Take an object back into work."""
         request = pb.SelectObjectRequest(session_id=self._id, sequence=self._sequence, object_id=object_id)
-        answer = patiently(self._stub.SelectObject, request)
+        answer = call_with_retry(self._stub.SelectObject, request)
         self._sequence = answer.sequence
         return self._mask(answer.mask)
 
     def delete(self, object_id: int) -> None:
         """Drop an object."""
         request = pb.DeleteObjectRequest(session_id=self._id, sequence=self._sequence, object_id=object_id)
-        self._sequence = patiently(self._stub.DeleteObject, request).sequence
+        self._sequence = call_with_retry(self._stub.DeleteObject, request).sequence
 
     def accept(self) -> int:
         """Finish the object in work."""
-        answer = patiently(self._stub.Accept, pb.AcceptRequest(session_id=self._id, sequence=self._sequence))
+        answer = call_with_retry(self._stub.Accept, pb.AcceptRequest(session_id=self._id, sequence=self._sequence))
         self._sequence = answer.sequence
         return int(answer.object_id)
 
     def close(self) -> pb.CloseSessionResponse:
         """End the session."""
-        closed: pb.CloseSessionResponse = patiently(self._stub.CloseSession, pb.CloseSessionRequest(session_id=self._id))
+        closed: pb.CloseSessionResponse = call_with_retry(self._stub.CloseSession, pb.CloseSessionRequest(session_id=self._id))
         return closed
 
     def _mask(self, mask: pb.Mask) -> Mask:

@@ -7,10 +7,10 @@ import math
 from nucleate import errors
 from nucleate.v1 import annotator_pb2 as pb
 
-MOST_CLICKS = 64  # a session takes no more on one object
-MOST_NUCLEI = 100_000
-MOST_JITTER = 50.0
-MOST_PATCHES = 1000
+MAX_CLICKS = 64  # a session takes no more on one object
+MAX_NUCLEI = 100_000
+MAX_JITTER = 50.0
+MAX_PATCHES = 1000
 SIDES = (32, 4096)
 
 
@@ -37,23 +37,23 @@ def check_bench(request: pb.BenchClicksRequest) -> None:
         raise errors.InvalidInput(f"two images are called '{twice}': rename one")
     if request.model.kind != "interactive":
         raise errors.InvalidModel(f"a model of kind '{request.model.kind}' was given: an 'interactive' model is needed")
-    if request.nuclei > MOST_NUCLEI:
-        raise errors.InvalidInput(f"nuclei is {request.nuclei}: give at most {MOST_NUCLEI}, or 0 for all")
+    if request.nuclei > MAX_NUCLEI:
+        raise errors.InvalidInput(f"nuclei is {request.nuclei}: give at most {MAX_NUCLEI}, or 0 for all")
     _check_clicks("most_clicks", request.most_clicks)
-    if not (math.isfinite(request.jitter) and 0 <= request.jitter <= MOST_JITTER):
-        raise errors.InvalidInput(f"jitter is {request.jitter}: give 0 to {MOST_JITTER:g} px")
+    if not (math.isfinite(request.jitter) and 0 <= request.jitter <= MAX_JITTER):
+        raise errors.InvalidInput(f"jitter is {request.jitter}: give 0 to {MAX_JITTER:g} px")
     if request.HasField("patches"):
         _check_patches(request.patches, len(request.images))
 
 
 def _check_clicks(name: str, clicks: int) -> None:
-    if not 1 <= clicks <= MOST_CLICKS:
-        raise errors.InvalidInput(f"{name} is {clicks}: give 1 to {MOST_CLICKS}")
+    if not 1 <= clicks <= MAX_CLICKS:
+        raise errors.InvalidInput(f"{name} is {clicks}: give 1 to {MAX_CLICKS}")
 
 
 def _check_patches(patches: pb.PatchBench, images: int) -> None:
-    if not 1 <= patches.count <= MOST_PATCHES:
-        raise errors.InvalidInput(f"{patches.count} patches are asked for: give 1 to {MOST_PATCHES}")
+    if not 1 <= patches.count <= MAX_PATCHES:
+        raise errors.InvalidInput(f"{patches.count} patches are asked for: give 1 to {MAX_PATCHES}")
     if not SIDES[0] <= patches.size <= SIDES[1]:
         raise errors.InvalidInput(f"the patch size is {patches.size} px: give {SIDES[0]} to {SIDES[1]}")
     if not 0 < patches.target_pq <= 1:

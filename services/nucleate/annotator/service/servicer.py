@@ -10,8 +10,8 @@ from functools import partial
 import grpc
 
 from nucleate import errors
-from nucleate.annotator.bench.job import Bench
-from nucleate.annotator.robot.oracle import Map, mean_iou
+from nucleate.annotator.bench.job import ClickBench
+from nucleate.annotator.robot.oracle import InstanceMap, mean_iou
 from nucleate.annotator.robot.routine import Robot
 from nucleate.annotator.robot.session_tool import SessionTool, open_session
 from nucleate.annotator.service.limits import check_annotation, check_bench
@@ -44,7 +44,7 @@ class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
         return self._jobs.stream(request, pb.BenchClicksResponse, partial(self._bench, request))
 
     def _bench(self, request: pb.BenchClicksRequest, job: Job) -> pb.BenchClicksResult:
-        return Bench(request, job, self._blobs, self._interactive).run()
+        return ClickBench(request, job, self._blobs, self._interactive).run()
 
     def _annotate(self, request: pb.AnnotatePatchRequest, job: Job) -> pb.AnnotatePatchResult:
         tool = self._open(request)
@@ -73,7 +73,7 @@ class AnnotatorServicer(annotator_pb2_grpc.AnnotatorServiceServicer):
             opening.proposals.CopyFrom(request.proposals)
         return open_session(self._interactive, opening)
 
-    def _oracle(self, request: pb.AnnotatePatchRequest) -> Map:
+    def _oracle(self, request: pb.AnnotatePatchRequest) -> InstanceMap:
         """The sealed map, of the image's size."""
         name = f"image '{request.image.id}'"
         height, width = decode_image(self._blobs.get(request.image.data), name).shape[:2]

@@ -1,5 +1,5 @@
 """Clicks to masks over the network: `Client` and `AsyncClient` (see docs/client.md).
 
-`ledger` keeps what a session amounts to and knows neither threads nor sockets; `client` and `aio` send its calls, one by
-blocking calls, one by asyncio. `attempts` decides what is worth repeating, `mask` is what a click gives.
+`session_state` is the session as the client knows it, without threads or sockets; `client` and `async_client` send its calls,
+blocking and by asyncio. `retries` decides what is repeated and when, `masks` are what clicks give.
 """

@@ -9,9 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from nucleate.client.interactive.async_connection import AsyncConnection, AsyncStream, AsyncUnary
-from nucleate.client.interactive.endpoint import CALL_S, OPENING_S, Endpoint, Window, conflict, opening
-from nucleate.client.interactive.image_source import Picture, chunks, encoded
+from nucleate.client.interactive.async_connection import AsyncConnection, AsyncStreamTransport, AsyncUnaryTransport
+from nucleate.client.interactive.endpoint import CALL_S, Endpoint, Window, conflict_error, open_request, opening_s
+from nucleate.client.interactive.image_source import ImageSource, encoded, image_chunks
 from nucleate.client.interactive.masks import Mask
 from nucleate.client.interactive.results import ClickedNucleus, Nucleus, Prediction, SessionResult, StoredImage
 from nucleate.client.interactive.session_state import Call
@@ -53,18 +53,18 @@ class AsyncClient:
         """Close the connection. Sessions stay as they are: `resume` goes on with them."""
         await self._connection.close()
 
-    async def put_image(self, picture: Picture, image_id: str = "") -> StoredImage:
+    async def put_image(self, image: ImageSource, image_id: str = "") -> StoredImage:
         """Store an image file, encoded bytes or RGB pixels with the service; the same bytes are stored once."""
-        name, data = await asyncio.to_thread(encoded, picture, image_id)
+        name, data = await asyncio.to_thread(encoded, image, image_id)
 
-        async def attempt(left_s: float) -> Any:
-            return await self._connection.call("PutImage", chunks(name, data), left_s)
+        async def attempt(remaining_s: float) -> Any:
+            return await self._connection.call("PutImage", image_chunks(name, data), remaining_s)
 
-        return StoredImage.read(await self._connection.repeat(attempt, self._timeout, self._opening_s))
+        return StoredImage.read(await self._connection.repeat(attempt, self._timeout, opening_s(self._timeout)))
 
     def open(
         self,
-        picture: Picture | common_pb2.Image,
+        image: ImageSource | common_pb2.Image,
         *,
         window: Window | None = None,
         proposals: common_pb2.Blob | None = None,
@@ -72,43 +72,34 @@ class AsyncClient:
         refinement: pb.Refinement | None = None,
         session_id: str | None = None,
         image_id: str = "",
-    ) -> Opening:
+    ) -> PendingSession:
         """Open a session, by `await client.open(…)` or `async with client.open(…) as session`; see `Client.open`."""
 
         async def opened() -> AsyncSession:
-            image = picture if isinstance(picture, common_pb2.Image) else (await self.put_image(picture, image_id)).reference
-            request = opening(
-                image,
+            request = open_request(
+                image if isinstance(image, common_pb2.Image) else (await self.put_image(image, image_id)).reference,
                 session_id=session_id,
                 model=model or self._model,
                 window=window,
                 proposals=proposals,
                 refinement=refinement,
             )
-            attempt = partial(self._connection.call, "OpenSession", request)
-            return self._session((await self._connection.repeat(attempt, self._timeout, self._opening_s)).session)
+            return await self._session("OpenSession", request)
 
-        return Opening(opened)
+        return PendingSession(opened)
 
-    def resume(self, session_id: str) -> Opening:
+    def resume(self, session_id: str) -> PendingSession:
         """Go on with a session, whoever opened it and whichever replica answers; awaited or entered as `open`."""
+        return PendingSession(partial(self._session, "GetSession", pb.GetSessionRequest(session_id=session_id)))
 
-        async def resumed() -> AsyncSession:
-            attempt = partial(self._connection.call, "GetSession", pb.GetSessionRequest(session_id=session_id))
-            return self._session((await self._connection.repeat(attempt, self._timeout, self._opening_s)).session)
-
-        return Opening(resumed)
-
-    @property
-    def _opening_s(self) -> float:
-        return max(self._timeout, OPENING_S)
-
-    def _session(self, session: pb.Session) -> AsyncSession:
-        return AsyncSession(self._connection, session, self._timeout, stream=self._stream)
+    async def _session(self, rpc: str, request: pb.OpenSessionRequest | pb.GetSessionRequest) -> AsyncSession:
+        attempt = partial(self._connection.call, rpc, request)
+        answer = await self._connection.repeat(attempt, self._timeout, opening_s(self._timeout))
+        return AsyncSession(self._connection, answer.session, self._timeout, stream=self._stream)
 
 
-class Opening:
-    """A session to be: await it, or enter it."""
+class PendingSession:
+    """A session that is not open yet: await it, or enter it."""
 
     def __init__(self, opened: Callable[[], Awaitable[AsyncSession]]) -> None:
         self._opened = opened
@@ -134,7 +125,8 @@ class AsyncSession(SessionView):
     def __init__(self, connection: AsyncConnection, session: pb.Session, timeout_s: float, *, stream: bool) -> None:
         super().__init__(session)
         self._connection, self._timeout_s, self._lock = connection, timeout_s, asyncio.Lock()
-        self._way: AsyncStream | AsyncUnary = AsyncStream(connection) if stream else AsyncUnary(connection)
+        transport = AsyncStreamTransport if stream else AsyncUnaryTransport
+        self._transport: AsyncStreamTransport | AsyncUnaryTransport = transport(connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,39 +139,39 @@ class AsyncSession(SessionView):
 
     async def release(self) -> None:
         """End the stream, if there is one."""
-        await self._way.close()
+        await self._transport.close()
 
     async def click(self, x: int, y: int, *, positive: bool = True, probability: bool = False) -> Prediction:
         """Click on the nucleus in work, or beside it if not `positive`; start a new nucleus if none is in work."""
-        return await self._make(self._ledger.click, x, y, positive=positive, probability=probability)
+        return await self._execute(self._state.click, x, y, positive=positive, probability=probability)
 
     async def click_many(self, points: Iterable[tuple[int, int]]) -> tuple[ClickedNucleus, ...]:
         """Click once on each of up to 1024 nuclei; each becomes an object, or says why not."""
-        return await self._make(self._ledger.click_many, tuple(points))
+        return await self._execute(self._state.click_many, tuple(points))
 
     async def propose(self, instances: common_pb2.Blob | None = None) -> tuple[Nucleus, ...]:
         """Add objects to correct: those of an instance map in the store, or of the classical segmentation."""
-        return await self._make(self._ledger.propose, instances)
+        return await self._execute(self._state.propose, instances)
 
     async def undo(self) -> Mask | None:
         """Take the last change back; return the mask of the object that is in work then, if any."""
-        return await self._make(self._ledger.undo)
+        return await self._execute(self._state.undo)
 
     async def redo(self) -> Mask | None:
         """Bring back what was taken back last; return as `undo`."""
-        return await self._make(self._ledger.redo)
+        return await self._execute(self._state.redo)
 
     async def select(self, object_id: int) -> Mask:
         """Take an object back into work."""
-        return await self._make(self._ledger.select, object_id)
+        return await self._execute(self._state.select, object_id)
 
     async def delete(self, object_id: int) -> None:
         """Drop an object."""
-        return await self._make(self._ledger.delete, object_id)
+        return await self._execute(self._state.delete, object_id)
 
     async def accept(self) -> int:
         """Finish the object in work; return its id."""
-        return await self._make(self._ledger.accept)
+        return await self._execute(self._state.accept)
 
     async def refresh(self) -> None:
         """Read the session again, for what others have changed."""
@@ -192,29 +184,29 @@ class AsyncSession(SessionView):
             attempt = partial(self._connection.call, "CloseSession", pb.CloseSessionRequest(session_id=self.id))
             answer = await self._connection.repeat(attempt, self._timeout_s)
             await self._load()
-            await self._way.close()
-            return self._ledger.result(answer)
+            await self._transport.close()
+            return self._state.result(answer)
 
-    async def _make(self, plan: Callable[P, Call[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _execute(self, plan: Callable[P, Call[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._lock:
             call = plan(*args, **kwargs)
-            if self._ledger.must_reload_before(call):
+            if self._state.must_reload_before(call):
                 await self._load()
                 call = plan(*args, **kwargs)
-            self._ledger.sent(call)
+            self._state.sent(call)
             try:
-                answer = await self._connection.repeat(partial(self._way.send, call), self._timeout_s)
+                answer = await self._connection.repeat(partial(self._transport.send, call), self._timeout_s)
             except Aborted:
                 await self._load()
-                raise conflict(self.id) from None
+                raise conflict_error(self.id) from None
             except NucleateError as error:
-                self._ledger.refused(error)
+                self._state.refused(error)
                 raise
-            result = self._ledger.answered(call, answer)
-            if self._ledger.must_reload:
+            result = self._state.answered(call, answer)
+            if self._state.must_reload:
                 await self._load()
             return result
 
     async def _load(self) -> None:
         attempt = partial(self._connection.call, "GetSession", pb.GetSessionRequest(session_id=self.id))
-        self._ledger.load((await self._connection.repeat(attempt, self._timeout_s)).session)
+        self._state.load((await self._connection.repeat(attempt, self._timeout_s)).session)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from nucleate.client.interactive.endpoint import Endpoint, answer_of, no_answer, stream_ended
-from nucleate.client.interactive.retries import Attempts, Contact
+from nucleate.client.interactive.endpoint import Endpoint, deadline_error, read_answer, stream_ended_error
+from nucleate.client.interactive.retries import Reachability, RetrySchedule
 from nucleate.client.interactive.session_state import Call
 from nucleate.errors import NucleateError
 from nucleate.runtime.channels import CHANNEL_OPTIONS
@@ -27,7 +27,7 @@ class AsyncConnection:
     """A channel to the service and what is known of it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint, self.contact = endpoint, Contact()
+        self.endpoint, self.reachability = endpoint, Reachability()
         credentials, options = channel_credentials(endpoint.settings), CHANNEL_OPTIONS
         address = endpoint.address
         self._channel = (
@@ -42,19 +42,19 @@ class AsyncConnection:
         """Close the channel."""
         await self._channel.close(None)
 
-    async def repeat(self, attempt: Callable[[float], Awaitable[T]], patience_s: float, deadline_s: float | None = None) -> T:
-        """Make attempts for `patience_s` seconds, until one succeeds or fails for good.
+    async def repeat(self, attempt: Callable[[float], Awaitable[T]], retry_s: float, deadline_s: float | None = None) -> T:
+        """Make attempts for `retry_s` seconds, until one succeeds or fails for good.
 
         Each is told how many seconds are left to `deadline_s`, which is later where answers take long.
         """
-        attempts = Attempts(self.contact, patience_s, deadline_s or patience_s)
+        schedule = RetrySchedule(self.reachability, retry_s, deadline_s or retry_s)
         while True:
             try:
-                answer = await attempt(attempts.left_s)
+                answer = await attempt(schedule.remaining_s)
             except NucleateError as error:
-                await asyncio.sleep(attempts.delay_s(error))
+                await asyncio.sleep(schedule.backoff_s(error))
             else:
-                self.contact.heard = True
+                self.reachability.reached = True
                 return answer
 
     async def call(self, rpc: str, request: Any, timeout_s: float) -> Any:
@@ -69,7 +69,7 @@ class AsyncConnection:
         return self._stub.Interact(metadata=self.endpoint.metadata)
 
 
-class AsyncUnary:
+class AsyncUnaryTransport:
     """Sends each call of a session by itself."""
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -83,7 +83,7 @@ class AsyncUnary:
         """Nothing is held."""
 
 
-class AsyncStream:
+class AsyncStreamTransport:
     """Sends the calls of a session on one stream, which is begun anew when it is lost."""
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -103,11 +103,11 @@ class AsyncStream:
             raise rpc_error_to_domain(error) from None
         except TimeoutError:
             self._drop()
-            raise no_answer() from None
+            raise deadline_error() from None
         except BaseException:  # cancelled in between: the answer under way must not be taken for the next one's
             self._drop()
             raise
-        return answer_of(answer, call.field)
+        return read_answer(answer, call.field)
 
     async def close(self) -> None:
         """End the stream."""
@@ -130,9 +130,9 @@ class AsyncStream:
             await self._written(request)
             answer = await self._call.read()
         except asyncio.InvalidStateError:  # it ended meanwhile
-            raise stream_ended() from None
+            raise stream_ended_error() from None
         if not isinstance(answer, pb.InteractResponse):
-            raise stream_ended()
+            raise stream_ended_error()
         return answer
 
     async def _written(self, request: pb.InteractRequest) -> None:
@@ -143,5 +143,5 @@ class AsyncStream:
             # (github.com/grpc/grpc/issues/36066). Calls are safe to repeat, and a fault that lasts will be told again.
             if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.INTERNAL:
                 self._drop()
-                raise stream_ended() from None
+                raise stream_ended_error() from None
             raise

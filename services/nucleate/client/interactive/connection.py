@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from nucleate.client.interactive.endpoint import Endpoint, answer_of, no_answer, stream_ended
-from nucleate.client.interactive.retries import Attempts, Contact
+from nucleate.client.interactive.endpoint import Endpoint, deadline_error, read_answer, stream_ended_error
+from nucleate.client.interactive.retries import Reachability, RetrySchedule
 from nucleate.client.interactive.session_state import Call
 from nucleate.errors import NucleateError
 from nucleate.runtime.channels import CHANNEL_OPTIONS
@@ -27,7 +27,7 @@ class Connection:
     """A channel to the service and what is known of it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint, self.contact = endpoint, Contact()
+        self.endpoint, self.reachability = endpoint, Reachability()
         credentials, options = channel_credentials(endpoint.settings), CHANNEL_OPTIONS
         address = endpoint.address
         self._channel = grpc.secure_channel(address, credentials, options) if credentials else _plain(address)
@@ -37,19 +37,19 @@ class Connection:
         """Close the channel."""
         self._channel.close()
 
-    def repeat(self, attempt: Callable[[float], T], patience_s: float, deadline_s: float | None = None) -> T:
-        """Make attempts for `patience_s` seconds, until one succeeds or fails for good.
+    def repeat(self, attempt: Callable[[float], T], retry_s: float, deadline_s: float | None = None) -> T:
+        """Make attempts for `retry_s` seconds, until one succeeds or fails for good.
 
         Each is told how many seconds are left to `deadline_s`, which is later where answers take long.
         """
-        attempts = Attempts(self.contact, patience_s, deadline_s or patience_s)
+        schedule = RetrySchedule(self.reachability, retry_s, deadline_s or retry_s)
         while True:
             try:
-                answer = attempt(attempts.left_s)
+                answer = attempt(schedule.remaining_s)
             except NucleateError as error:
-                time.sleep(attempts.delay_s(error))
+                time.sleep(schedule.backoff_s(error))
             else:
-                self.contact.heard = True
+                self.reachability.reached = True
                 return answer
 
     def call(self, rpc: str, request: Any, timeout_s: float) -> Any:
@@ -64,7 +64,7 @@ class Connection:
         return self._stub.Interact(requests, metadata=self.endpoint.metadata)
 
 
-class Unary:
+class UnaryTransport:
     """Sends each call of a session by itself."""
 
     def __init__(self, connection: Connection) -> None:
@@ -78,7 +78,7 @@ class Unary:
         """Nothing is held."""
 
 
-class Stream:
+class StreamTransport:
     """Sends the calls of a session on one stream, which is begun anew when it is lost."""
 
     def __init__(self, connection: Connection) -> None:
@@ -99,13 +99,13 @@ class Stream:
             try:
                 answer = self._in.get(timeout=max(deadline - time.monotonic(), 0))
             except Empty:
-                answer = no_answer()
+                answer = deadline_error()
             if isinstance(answer, NucleateError):
                 self._call.cancel()
                 self.close()
                 raise answer
             if answer.request_id == self._last_id:  # an older answer is that of a call somebody interrupted
-                return answer_of(answer, call.field)
+                return read_answer(answer, call.field)
 
     def close(self) -> None:
         """End the stream; what is under way may still be answered, but nobody listens."""
@@ -127,7 +127,7 @@ def _receive(call: Any, answers: SimpleQueue[pb.InteractResponse | NucleateError
     except grpc.RpcError as error:
         answers.put(rpc_error_to_domain(error))
     else:
-        answers.put(stream_ended())
+        answers.put(stream_ended_error())
 
 
 def _plain(address: str) -> grpc.Channel:

@@ -56,7 +56,12 @@ class Endpoint:
         return f"Endpoint({self.address!r})"  # the metadata is a secret
 
 
-def opening(
+def opening_s(timeout_s: float) -> float:
+    """Return the deadline of calls that send an image or open a session, for a client with that timeout."""
+    return max(timeout_s, OPENING_S)
+
+
+def open_request(
     image: common_pb2.Image,
     *,
     session_id: str | None,
@@ -81,7 +86,7 @@ def opening(
     return request
 
 
-def answer_of(answer: pb.InteractResponse, field: str) -> Any:
+def read_answer(answer: pb.InteractResponse, field: str) -> Any:
     """Return what an answer on the stream holds for the call in `field`; raise the domain error that it may hold instead."""
     if answer.WhichOneof("answer") == field:
         return getattr(answer, field)
@@ -89,18 +94,18 @@ def answer_of(answer: pb.InteractResponse, field: str) -> Any:
     raise error_from_status(_CODES.get(error.code, grpc.StatusCode.UNKNOWN), error.message, error.name, error.retry_after)
 
 
-def no_answer() -> NucleateError:
-    """Return what a caller is told whose time is over."""
+def deadline_error() -> NucleateError:
+    """Return the error of a call whose deadline has passed."""
     return Unreachable("the service did not answer in time; is it overloaded?")
 
 
-def stream_ended() -> NucleateError:
-    """Return what a stream is taken for that the service ended."""
+def stream_ended_error() -> NucleateError:
+    """Return the error of a call on a stream that the service ended."""
     return Unreachable("the service ended the stream: it is stopping; call again")
 
 
-def conflict(session_id: str) -> SessionConflict:
-    """Return what a caller is told whose session somebody else has changed."""
+def conflict_error(session_id: str) -> SessionConflict:
+    """Return the error of a call on a session that somebody else has changed."""
     return SessionConflict(
         f"session {session_id} was changed by somebody else: it has been read again; look at its objects and repeat the call"
     )

@@ -23,53 +23,53 @@ class Pixels(Protocol):
     def __array_interface__(self) -> dict[str, Any]: ...
 
 
-Picture: TypeAlias = str | os.PathLike[str] | bytes | bytearray | Pixels
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | Pixels
 
 
-def encoded(picture: Picture, image_id: str) -> tuple[str, bytes]:
-    """Return the picture's id and its bytes as PNG, TIFF, JPEG or WebP; a file without `image_id` is called by its stem.
+def encoded(source: ImageSource, image_id: str) -> tuple[str, bytes]:
+    """Return the image's id and its bytes as PNG, TIFF, JPEG or WebP; a file without `image_id` is called by its stem.
 
     Raises:
         EmptyInput: there is no such file.
         InvalidInput, InvalidImage: it is not an image.
     """
-    if isinstance(picture, (str, os.PathLike)):
-        path = Path(picture)
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
         if path.is_dir():
             raise InvalidInput(f"{path} is a folder: give one image file")
         (file,) = images_in(path, "image")
         return image_id or file.id, file.data
     name = image_id or "image"
-    if isinstance(picture, (bytes, bytearray)):
-        if media_type(bytes(picture[:16])) is None:
+    if isinstance(source, (bytes, bytearray)):
+        if media_type(bytes(source[:16])) is None:
             raise InvalidImage(
-                f"the {len(picture)} bytes of {name} are not PNG, TIFF, JPEG or WebP: {_WANTED}, or encoded bytes"
+                f"the {len(source)} bytes of {name} are not PNG, TIFF, JPEG or WebP: {_WANTED}, or encoded bytes"
             )
-        return name, bytes(picture)
-    return name, _png_of(picture)
+        return name, bytes(source)
+    return name, _png_of(source)
 
 
-def chunks(image_id: str, data: bytes) -> Iterator[pb.PutImageRequest]:
+def image_chunks(image_id: str, data: bytes) -> Iterator[pb.PutImageRequest]:
     """Yield the messages that carry an encoded image."""
     for start in range(0, len(data), CHUNK_BYTES):
         yield pb.PutImageRequest(id="" if start else image_id, chunk=data[start : start + CHUNK_BYTES])
 
 
-def _png_of(picture: Pixels) -> bytes:
-    shape, kind, data = _described(picture)
+def _png_of(source: Pixels) -> bytes:
+    shape, kind, data = _array_parts(source)
     if kind not in {"B", "|u1"} or len(shape) != 3 or shape[2] not in (3, 4) or 0 in shape:
         raise InvalidImage(f"an array of shape {tuple(shape)} and type {kind} is no image: {_WANTED}")
     return encode_png(shape[1], shape[0], data, mode="RGB" if shape[2] == 3 else "RGBA", level=1)
 
 
-def _described(picture: Any) -> tuple[tuple[int, ...], str, bytes]:
+def _array_parts(source: Any) -> tuple[tuple[int, ...], str, bytes]:
     """Return shape, type and row-major bytes of an array."""
     try:
-        view = memoryview(picture)
+        view = memoryview(source)
     except TypeError:
-        interface = getattr(picture, "__array_interface__", {})
+        interface = getattr(source, "__array_interface__", {})
         data = interface.get("data")
         if not isinstance(data, bytes):  # an address: its owner gives a buffer as well, or is no array
-            raise InvalidImage(f"{type(picture).__name__} is neither file, bytes nor array: {_WANTED}") from None
+            raise InvalidImage(f"{type(source).__name__} is neither file, bytes nor array: {_WANTED}") from None
         return tuple(interface["shape"]), str(interface["typestr"]), data
     return tuple(view.shape or ()), view.format, view.tobytes()

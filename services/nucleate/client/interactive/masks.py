@@ -13,7 +13,7 @@ from nucleate.errors import InvalidMask, TooLarge
 from nucleate.v1 import interactive_pb2 as pb
 
 _WHITE = bytes([0, *[255] * 255])
-_MOST_LABELS = 0xFFFF  # of a 16-bit PNG
+_MAX_LABELS = 0xFFFF  # of a 16-bit PNG
 
 
 class Box(NamedTuple):
@@ -66,16 +66,16 @@ class Mask:
             end = position + run
             while inside and position < end:
                 row, column = divmod(position, width)
-                stretch = min(width - column, end - position)
-                yield top + row, left + column, left + column + stretch
-                position += stretch
+                length = min(width - column, end - position)
+                yield top + row, left + column, left + column + length
+                position += length
             position, inside = end, not inside
 
     def to_bytes(self, frame: Box | None = None) -> bytes:
         """Return one byte per pixel of `frame` (the window, if not given), row-major: 1 in the mask, else 0."""
         frame = frame or self.window
         pixels = bytearray(frame.width * frame.height)
-        for start, stop in _inside(self.spans(), frame):
+        for start, stop in _clipped(self.spans(), frame):
             pixels[start:stop] = b"\1" * (stop - start)
         return bytes(pixels)
 
@@ -102,15 +102,15 @@ class LabelMap:
         """Draw masks in their order; one without a pixel in the window gets no label."""
         labels, nuclei = array("i", bytes(4 * window.width * window.height)), 0
         for mask in masks:
-            stretches = list(_inside(mask.spans(), window))
-            nuclei += bool(stretches)
-            for start, stop in stretches:
+            spans = list(_clipped(mask.spans(), window))
+            nuclei += bool(spans)
+            for start, stop in spans:
                 labels[start:stop] = array("i", [nuclei]) * (stop - start)
         return cls(window, nuclei, labels)
 
     def to_png(self) -> bytes:
         """Return the map as a 16-bit grey PNG; raise `TooLarge` past 65,535 nuclei."""
-        if self.nuclei > _MOST_LABELS:
+        if self.nuclei > _MAX_LABELS:
             raise TooLarge(
                 f"{self.nuclei} nuclei do not fit a 16-bit PNG: take them from `to_bytes`, or annotate smaller windows"
             )
@@ -127,7 +127,7 @@ class LabelMap:
         return {"version": 3, "typestr": kind, "shape": shape, "data": self.to_bytes()}
 
 
-def _inside(spans: Iterable[tuple[int, int, int]], frame: Box) -> Iterator[tuple[int, int]]:
+def _clipped(spans: Iterable[tuple[int, int, int]], frame: Box) -> Iterator[tuple[int, int]]:
     """Cut spans to a frame; yield the (start, stop) of each in the frame's row-major pixels."""
     for y, left, right in spans:
         left, right = max(left - frame.x, 0), min(right - frame.x, frame.width)  # noqa: PLW2901 - from image to frame

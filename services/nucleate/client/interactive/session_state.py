@@ -1,4 +1,4 @@
-"""What a session amounts to, as far as the client knows, and the calls that move it on. Knows neither threads nor sockets."""
+"""The state of a session as the client knows it, and the calls that change it. Knows neither threads nor sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nucleate.v1 import interactive_pb2 as pb
 
 T = TypeVar("T")
 #: The largest coordinate and id that fits the protocol.
-_MOST = 0xFFFFFFFF
+_MAX_UINT32 = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Call(Generic[T]):
     read: Callable[[Any], T]
 
 
-class Ledger:
-    """One session. A plan (`click`, `undo`, …) gives a `Call`; reading its answer moves the session on."""
+class SessionState:
+    """One session. A plan (`click`, `undo`, …) gives a `Call`; reading its answer updates the state."""
 
     def __init__(self, session: pb.Session) -> None:
         self.load(session)
@@ -141,7 +141,7 @@ class Ledger:
 
     def select(self, object_id: int) -> Call[Mask]:
         """Plan to take an object back into work."""
-        request = pb.SelectObjectRequest(session_id=self.session_id, sequence=self.sequence, object_id=_number(object_id))
+        request = pb.SelectObjectRequest(session_id=self.session_id, sequence=self.sequence, object_id=_uint32(object_id))
 
         def read(answer: pb.SelectObjectResponse) -> Mask:
             mask = Mask.of(answer.mask, self.window)
@@ -154,12 +154,12 @@ class Ledger:
 
     def delete(self, object_id: int) -> Call[None]:
         """Plan to drop an object."""
-        request = pb.DeleteObjectRequest(session_id=self.session_id, sequence=self.sequence, object_id=_number(object_id))
+        request = pb.DeleteObjectRequest(session_id=self.session_id, sequence=self.sequence, object_id=_uint32(object_id))
 
         def read(answer: pb.DeleteObjectResponse) -> None:
             self._finished.pop(object_id, None)
             if self.working and self.working.id == object_id:
-                self._leave()
+                self._clear_active()
             self.sequence = answer.sequence
 
         return Call("DeleteObject", "delete", request, read)
@@ -171,7 +171,7 @@ class Ledger:
         def read(answer: pb.AcceptResponse) -> int:
             if self.working:
                 self._finished[answer.object_id] = self.working
-            self._leave()
+            self._clear_active()
             self.sequence = answer.sequence
             return answer.object_id
 
@@ -199,7 +199,7 @@ class Ledger:
         self.working = Nucleus(change.object_id, mask, self._earlier_clicks + len(self.clicks))
         return mask if mask.runs else None
 
-    def _leave(self) -> None:
+    def _clear_active(self) -> None:
         self.working, self.clicks, self._origin_unknown = None, (), False
 
     def _nucleus(self, message: pb.SessionObject) -> Nucleus:
@@ -207,15 +207,15 @@ class Ledger:
 
 
 def _placed(click: Click) -> pb.PlacedClick:
-    return pb.PlacedClick(x=_number(click.x), y=_number(click.y), positive=click.positive)
+    return pb.PlacedClick(x=_uint32(click.x), y=_uint32(click.y), positive=click.positive)
 
 
-def _number(value: int) -> int:
+def _uint32(value: int) -> int:
     """Return a coordinate or an id as the protocol can carry it."""
     try:
         number = operator.index(value)
     except TypeError:
         raise InvalidInput(f"{value!r} is not a whole number: give pixels and ids as int") from None
-    if not 0 <= number <= _MOST:
+    if not 0 <= number <= _MAX_UINT32:
         raise InvalidInput(f"{number} is out of range: pixels and ids are counted from 0")
     return number

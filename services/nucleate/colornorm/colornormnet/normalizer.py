@@ -12,7 +12,7 @@ from torch import Tensor
 from nucleate.colornorm.colornormnet.colour_change import apply_changes
 from nucleate.colornorm.colornormnet.network import ColorNormNet
 from nucleate.colornorm.colornormnet.thumbnails import thumbnail
-from nucleate.colornorm.methods.tissue_weights import Examined
+from nucleate.colornorm.methods.tissue_weights import TissueSample
 from nucleate.errors import InvalidModel
 
 
@@ -24,7 +24,7 @@ class Predictor(Protocol):
         ...
 
 
-class TrainedNet:
+class ColorNormNetNormalizer:
     """The network with the side of its thumbnails and its mode."""
 
     def __init__(self, predict: Predictor, side: int, mode: str) -> None:
@@ -32,21 +32,21 @@ class TrainedNet:
         self._side = side
         self._mode = mode
 
-    def measure(self, rgb_HW3: NDArray[np.uint8], examined: Examined) -> NDArray[np.float64]:
+    def measure(self, rgb_HW3: NDArray[np.uint8], tissue: TissueSample) -> NDArray[np.float64]:
         """The changes Kij that lead to the target; of mode `pixel` a small map, otherwise one for the whole image.
 
         Raises:
             InvalidModel: they are not finite.
         """
         with torch.inference_mode():
-            changes = self._predict(*thumbnail(rgb_HW3, examined, self._side))[0].cpu().numpy()
+            changes = self._predict(*thumbnail(rgb_HW3, tissue, self._side))[0].cpu().numpy()
         if not np.isfinite(changes).all():
             raise InvalidModel("ColorNormNet's output is not finite: its weights are damaged, train it again")
         return np.asarray(changes, np.float64)
 
-    def apply(self, rgb_HW3: NDArray[np.uint8], examined: Examined, measured: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def apply(self, rgb_HW3: NDArray[np.uint8], tissue: TissueSample, measured: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The image under those changes."""
-        return apply_changes(rgb_HW3, examined, measured, self._mode)
+        return apply_changes(rgb_HW3, tissue, measured, self._mode)
 
 
 def on_device(network: ColorNormNet) -> Predictor:

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nucleate.colornorm.colornormnet.colour_change import changed
+from nucleate.colornorm.colornormnet.colour_change import apply_to_thumbnails
 from nucleate.colornorm.colornormnet.network import ColorNormNet
 from nucleate.colornorm.colornormnet.training_state import TrainingState
 from nucleate.colornorm.profiles import Profile
 from nucleate.errors import Aborted
 
-JUDGED = 256  # changes drawn to measure the trained network
+EVALUATED = 256  # changes drawn to measure the trained network
 
 
 def colour_loss(found_B3hw: Tensor, target_B3hw: Tensor, weight_B1hw: Tensor, weight_l2: float) -> Tensor:
@@ -58,7 +58,7 @@ def train(
         on_checkpoint: called with bytes for `TrainingState.restore`.
 
     Returns:
-        colour_mae and identity_mae on [0, 1], see `judge`.
+        colour_mae and identity_mae on [0, 1], see `evaluate`.
 
     Raises:
         Aborted: the loss is not finite.
@@ -70,14 +70,16 @@ def train(
         on_step(state.step, {"loss": loss})
         if state.step % profile.checkpoint_every == 0 and state.step < profile.steps:
             on_checkpoint(state.to_bytes())
-    return judge(patches, state.network, np.random.default_rng([seed, profile.steps]))
+    return evaluate(patches, state.network, np.random.default_rng([seed, profile.steps]))
 
 
 def _train_step(patches: tuple[Tensor, Tensor], profile: Profile, state: TrainingState, rng: np.random.Generator) -> float:
     for group in state.optimizer.param_groups:
         group["lr"] = profile.rate * 0.5 * (1 + math.cos(math.pi * state.step / profile.steps))
     source_B3hw, target_B3hw, weight_B1hw = _perturbed(patches, profile.batch, state.network, rng)
-    found_B3hw = changed(source_B3hw, weight_B1hw, state.network(source_B3hw, weight_B1hw), state.network.shape.mode)
+    found_B3hw = apply_to_thumbnails(
+        source_B3hw, weight_B1hw, state.network(source_B3hw, weight_B1hw), state.network.shape.mode
+    )
     loss = colour_loss(found_B3hw, target_B3hw, weight_B1hw, profile.weight_l2)
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -87,13 +89,13 @@ def _train_step(patches: tuple[Tensor, Tensor], profile: Profile, state: Trainin
 
 
 @torch.no_grad()
-def judge(patches: tuple[Tensor, Tensor], network: ColorNormNet, rng: np.random.Generator) -> dict[str, float]:
+def evaluate(patches: tuple[Tensor, Tensor], network: ColorNormNet, rng: np.random.Generator) -> dict[str, float]:
     """Mean absolute colour error over tissue: of changed targets, and of the target itself, which must stay as it is."""
     mode = network.shape.mode
-    source, target, weight = _perturbed(patches, JUDGED, network, rng)
-    drawn = colour_loss(changed(source, weight, network(source, weight), mode), target, weight, 0.0)
+    source, target, weight = _perturbed(patches, EVALUATED, network, rng)
+    drawn = colour_loss(apply_to_thumbnails(source, weight, network(source, weight), mode), target, weight, 0.0)
     rgb, own = (part.to(network.free.device) for part in patches)
-    identity = colour_loss(changed(rgb, own, network(rgb, own), mode), rgb, own, 0.0)
+    identity = colour_loss(apply_to_thumbnails(rgb, own, network(rgb, own), mode), rgb, own, 0.0)
     return {"colour_mae": float(drawn), "identity_mae": float(identity)}
 
 
@@ -107,5 +109,5 @@ def _perturbed(
     limits = np.array(network.shape.limits)
     drawn = rng.uniform(-limits, limits, (batch, len(limits))).astype(np.float32)
     changes_BK11 = torch.from_numpy(drawn)[..., None, None].to(device)
-    source_B3hw = changed(target_B3hw, weight_B1hw, changes_BK11, network.shape.mode).clamp(0, 1)
+    source_B3hw = apply_to_thumbnails(target_B3hw, weight_B1hw, changes_BK11, network.shape.mode).clamp(0, 1)
     return source_B3hw, target_B3hw, weight_B1hw

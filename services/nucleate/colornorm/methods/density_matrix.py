@@ -43,7 +43,7 @@ def density_table(white: float, offset: float) -> NDArray[np.float32]:
     return np.asarray(-np.log(np.maximum(_LEVELS + np.float32(offset), 1.0) / np.float32(white)), np.float32)
 
 
-def mapped(
+def apply_density_matrix(
     rgb_HW3: NDArray[np.uint8], matrix_33: NDArray[np.float64], table_256: NDArray[np.float32], white: float
 ) -> NDArray[np.uint8]:
     """`white` * exp(-matrix @ density) of every pixel, rounded and clipped to 0..255.

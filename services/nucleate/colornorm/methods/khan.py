@@ -28,7 +28,7 @@ _STEEPEST = 4.0  # of the map: more only amplifies noise
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class ConcentrationQuantiles:
     """An image's stains and the quantiles of their concentrations, 2 x 5 float64, rising."""
 
     stains: Stains
@@ -39,12 +39,12 @@ class Spread:
         return np.concatenate([self.stains.to_array(), self.quantiles.ravel()])
 
     @classmethod
-    def from_array(cls, values_18: NDArray[np.float64]) -> Spread:
+    def from_array(cls, values_18: NDArray[np.float64]) -> ConcentrationQuantiles:
         """Back from `to_array`."""
         return cls(Stains.from_array(values_18[:8]), values_18[8:18].reshape(2, len(_QUANTILES)))
 
 
-def measure(sample_K3: NDArray[np.uint8]) -> Spread | None:
+def measure(sample_K3: NDArray[np.uint8]) -> ConcentrationQuantiles | None:
     """Stains and quantiles of tissue pixels; None where fewer than two stains can be told apart."""
     stains = macenko.measure(sample_K3)
     if stains is None:
@@ -52,10 +52,10 @@ def measure(sample_K3: NDArray[np.uint8]) -> Spread | None:
     pixels = sample_K3[:: max(1, len(sample_K3) // macenko.PIXELS)]
     density = density_table(macenko.WHITE, macenko.OFFSET)[pixels]
     found = np.percentile(np.maximum(stains.concentrations(density.astype(np.float64)), 0), _QUANTILES, axis=0).T
-    return Spread(stains, np.maximum(found, 1e-3 * np.arange(1, len(_QUANTILES) + 1)))
+    return ConcentrationQuantiles(stains, np.maximum(found, 1e-3 * np.arange(1, len(_QUANTILES) + 1)))
 
 
-def apply(rgb_HW3: NDArray[np.uint8], source: Spread, target: Spread) -> NDArray[np.uint8]:
+def apply(rgb_HW3: NDArray[np.uint8], source: ConcentrationQuantiles, target: ConcentrationQuantiles) -> NDArray[np.uint8]:
     """The image with its concentrations mapped and the target's stains, HW3 uint8."""
     table = density_table(macenko.WHITE, macenko.OFFSET)
     # One bin is a small step of concentration; the first and the last stand for all that is beyond them.

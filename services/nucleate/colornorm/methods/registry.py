@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.colornorm.methods import khan, macenko, reinhard, vahadane
-from nucleate.colornorm.methods.khan import Spread
+from nucleate.colornorm.methods.khan import ConcentrationQuantiles
 from nucleate.colornorm.methods.reinhard import LabStatistics
-from nucleate.colornorm.methods.tissue_weights import Examined, examine, keep_glass
+from nucleate.colornorm.methods.tissue_weights import TissueSample, keep_glass, sample_tissue
 from nucleate.errors import InvalidImage, InvalidInput
 from nucleate.pathology.stains.stain_vectors import Stains
 
@@ -67,7 +67,9 @@ _METHODS = (
     _method(
         "vahadane", vahadane, Stains, size=8, milliseconds=50, source="Vahadane et al. 2016: two stains by sparse factorisation"
     ),
-    _method("khan", khan, Spread, size=18, milliseconds=40, source="Khan et al. 2014: non-linear maps of two stains"),
+    _method(
+        "khan", khan, ConcentrationQuantiles, size=18, milliseconds=40, source="Khan et al. 2014: non-linear maps of two stains"
+    ),
 )
 METHODS = MappingProxyType({method.name: method for method in _METHODS})
 
@@ -86,11 +88,11 @@ def method_named(name: str) -> Method:
 class Normalizer(Protocol):
     """A method with its target, ready for images: `Fitted`, or a trained ColorNormNet."""
 
-    def measure(self, rgb_HW3: NDArray[np.uint8], examined: Examined) -> NDArray[np.float64] | None:
+    def measure(self, rgb_HW3: NDArray[np.uint8], tissue: TissueSample) -> NDArray[np.float64] | None:
         """What has to be known of an image; None where it cannot be."""
         ...
 
-    def apply(self, rgb_HW3: NDArray[np.uint8], examined: Examined, measured: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def apply(self, rgb_HW3: NDArray[np.uint8], tissue: TissueSample, measured: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The image in the target's colours; `measured` may be of the slide that it is a part of."""
         ...
 
@@ -109,21 +111,21 @@ class Fitted:
         Raises:
             InvalidImage: it has no tissue or no two stains.
         """
-        examined = examine(target_HW3)
-        measured = None if examined.status else method.measure(examined.sample)
+        tissue = sample_tissue(target_HW3)
+        measured = None if tissue.status else method.measure(tissue.sample)
         if measured is None:
-            why = examined.status or ONE_STAIN
+            why = tissue.status or ONE_STAIN
             raise InvalidImage(f"{name} has no stain to take over ({why}: {REASONS[why]}): choose one with H&E tissue")
         return cls(method, measured)
 
-    def measure(self, rgb_HW3: NDArray[np.uint8], examined: Examined) -> NDArray[np.float64] | None:  # noqa: ARG002
+    def measure(self, rgb_HW3: NDArray[np.uint8], tissue: TissueSample) -> NDArray[np.float64] | None:  # noqa: ARG002
         """See `Normalizer`."""
-        return self.method.measure(examined.sample)
+        return self.method.measure(tissue.sample)
 
-    def apply(self, rgb_HW3: NDArray[np.uint8], examined: Examined, measured: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def apply(self, rgb_HW3: NDArray[np.uint8], tissue: TissueSample, measured: NDArray[np.float64]) -> NDArray[np.uint8]:
         """See `Normalizer`; glass keeps its colour."""
         moved = self.method.apply(rgb_HW3, measured, self.target)
-        keep_glass(rgb_HW3, moved, examined)
+        keep_glass(rgb_HW3, moved, tissue)
         return moved
 
 
@@ -137,19 +139,19 @@ class Normalized:
 
 def normalize(normalizer: Normalizer, rgb_HW3: NDArray[np.uint8]) -> Normalized:
     """An RGB image in the target's colours, or itself where that cannot be done."""
-    examined = examine(rgb_HW3)
-    measured = None if examined.status else normalizer.measure(rgb_HW3, examined)
+    tissue = sample_tissue(rgb_HW3)
+    measured = None if tissue.status else normalizer.measure(rgb_HW3, tissue)
     if measured is None:
-        return Normalized(rgb_HW3, examined.status or ONE_STAIN)
-    return Normalized(normalizer.apply(rgb_HW3, examined, measured), NORMALIZED)
+        return Normalized(rgb_HW3, tissue.status or ONE_STAIN)
+    return Normalized(normalizer.apply(rgb_HW3, tissue, measured), NORMALIZED)
 
 
 def measure_slide(normalizer: Normalizer, tiles: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64] | None:
     """One measurement for a slide: the median over its tissue tiles; None where no tile can be measured."""
     found = []
     for tile_HW3 in tiles:
-        examined = examine(tile_HW3)
-        measured = None if examined.status else normalizer.measure(tile_HW3, examined)
+        tissue = sample_tissue(tile_HW3)
+        measured = None if tissue.status else normalizer.measure(tile_HW3, tissue)
         if measured is not None:
             found.append(measured)
     return np.median(np.stack(found), axis=0) if found else None

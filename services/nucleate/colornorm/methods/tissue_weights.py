@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.colornorm.methods.density_matrix import for_strips
-from nucleate.pathology.stains.optical_density import TISSUE_OD, rgb_to_od, tissue_mask
+from nucleate.pathology.stains.optical_density import rgb_to_od
+from nucleate.pathology.stains.tissue import TISSUE_OD, tissue_mask
 
 MIN_TISSUE = 0.02  # of the pixels
 SAMPLED_SIDE = 200  # statistics are taken from every k-th pixel of larger images
@@ -20,8 +21,8 @@ RAMP = (25.0, 8.0)  # grey levels below the glass at which a pixel is all tissue
 
 
 @dataclass(frozen=True)
-class Examined:
-    """What normalization needs to know of a uint8 RGB image before it touches it.
+class TissueSample:
+    """The tissue of a uint8 RGB image as normalization needs it.
 
     Attributes:
         status: "" when it can be normalized, else "low_tissue" or "grey".
@@ -34,8 +35,8 @@ class Examined:
     weight_of_level: NDArray[np.float32]
 
 
-def examine(rgb_HW3: NDArray[np.uint8]) -> Examined:
-    """Looks at a regular sample of an HW3 uint8 RGB image."""
+def sample_tissue(rgb_HW3: NDArray[np.uint8]) -> TissueSample:
+    """Tissue of a regular sample of an HW3 uint8 RGB image."""
     step = max(1, min(rgb_HW3.shape[:2]) // SAMPLED_SIDE)
     sampled_hw3 = np.ascontiguousarray(rgb_HW3[::step, ::step])
     stained_hw = tissue_mask(sampled_hw3)
@@ -44,12 +45,12 @@ def examine(rgb_HW3: NDArray[np.uint8]) -> Examined:
     else:
         absorbing = float((rgb_to_od(sampled_hw3).mean(axis=2) > TISSUE_OD).mean())
         status = "grey" if absorbing >= MIN_TISSUE else "low_tissue"
-    return Examined(status, sampled_hw3[stained_hw], _weights(_glass_level(sampled_hw3, stained_hw)))
+    return TissueSample(status, sampled_hw3[stained_hw], _weights(_glass_level(sampled_hw3, stained_hw)))
 
 
-def keep_glass(rgb_HW3: NDArray[np.uint8], moved_HW3: NDArray[np.uint8], examined: Examined) -> None:
+def keep_glass(rgb_HW3: NDArray[np.uint8], moved_HW3: NDArray[np.uint8], tissue: TissueSample) -> None:
     """Bring back in `moved_HW3`, in place, what is no tissue in the image it comes from, by the tissue weight of each pixel."""
-    weights = examined.weight_of_level
+    weights = tissue.weight_of_level
     brightest = int(np.argmax(weights < 1)) if (weights < 1).any() else 256  # weights fall with the level
 
     def one(rows: slice) -> None:

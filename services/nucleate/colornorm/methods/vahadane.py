@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from nucleate.colornorm.methods import macenko
 from nucleate.colornorm.methods.density_matrix import by_strips
 from nucleate.pathology.stains.optical_density import rgb_to_od
-from nucleate.pathology.stains.stain_vectors import HIGHEST, Stains, ordered
+from nucleate.pathology.stains.stain_vectors import ROBUST_MAX_PERCENTILE, Stains, haematoxylin_first
 
 SPARSITY = 0.1  # of the dictionary, as in the paper's and StainTools' settings
 CODE_SPARSITY = 0.01  # of the concentrations that are put together again
 _PIXELS = 20_000
 _ROUNDS = 60
-_SETTLED = 1e-5
+_TOLERANCE = 1e-5
 
 
 def measure(sample_K3: NDArray[np.uint8]) -> Stains | None:
@@ -37,15 +37,15 @@ def measure(sample_K3: NDArray[np.uint8]) -> Stains | None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     for _ in range(_ROUNDS):
         before = vectors
-        vectors = _updated(vectors, density, codes(density, vectors, SPARSITY))
-        if np.abs(vectors - before).max() < _SETTLED:
+        vectors = _update_dictionary(vectors, density, sparse_codes(density, vectors, SPARSITY))
+        if np.abs(vectors - before).max() < _TOLERANCE:
             break
-    vectors = ordered(*vectors)
-    stains = Stains(vectors, np.percentile(codes(density, vectors, CODE_SPARSITY), HIGHEST, axis=0))
-    return None if stains.one else stains
+    vectors = haematoxylin_first(*vectors)
+    stains = Stains(vectors, np.percentile(sparse_codes(density, vectors, CODE_SPARSITY), ROBUST_MAX_PERCENTILE, axis=0))
+    return None if stains.single_stain else stains
 
 
-def codes(density_K3: NDArray[np.floating], vectors_23: NDArray[np.floating], sparsity: float) -> NDArray[np.floating]:
+def sparse_codes(density_K3: NDArray[np.floating], vectors_23: NDArray[np.floating], sparsity: float) -> NDArray[np.floating]:
     """Sparse non-negative concentrations K2, exactly: with both stains, or with the better one alone, or none."""
     first, second = (density_K3 @ vectors_23.T - density_K3.dtype.type(sparsity)).T
     common = density_K3.dtype.type(vectors_23[0] @ vectors_23[1])
@@ -56,7 +56,7 @@ def codes(density_K3: NDArray[np.floating], vectors_23: NDArray[np.floating], sp
     return np.asarray(np.maximum(np.stack([h, e], axis=1), 0))
 
 
-def _updated(
+def _update_dictionary(
     vectors_23: NDArray[np.float64], density_K3: NDArray[np.float64], codes_K2: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """One round of block-coordinate descent on the dictionary (Mairal et al. 2010, algorithm 2)."""
@@ -73,11 +73,11 @@ def _updated(
 def apply(rgb_HW3: NDArray[np.uint8], source: Stains, target: Stains) -> NDArray[np.uint8]:
     """The image's concentrations in the target's stains, HW3 uint8."""
     from_vectors = source.vectors.astype(np.float32)
-    to_vectors = (target.vectors * (target.highest / source.highest)[:, None]).astype(np.float32)
+    to_vectors = (target.vectors * (target.max_concentrations / source.max_concentrations)[:, None]).astype(np.float32)
 
     def change(strip_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
         density = rgb_to_od(strip_HW3).reshape(-1, 3)
-        moved = np.exp(-(codes(density, from_vectors, CODE_SPARSITY).astype(np.float32) @ to_vectors))
+        moved = np.exp(-(sparse_codes(density, from_vectors, CODE_SPARSITY).astype(np.float32) @ to_vectors))
         return np.asarray(np.rint(255.0 * moved), np.uint8).reshape(strip_HW3.shape)
 
     return by_strips(rgb_HW3, change)

@@ -14,7 +14,7 @@ from nucleate.colornorm.colornormnet.thumbnails import target_patches
 from nucleate.colornorm.colornormnet.training import train
 from nucleate.colornorm.colornormnet.training_state import TrainingState
 from nucleate.colornorm.methods.registry import NORMALIZED, ONE_STAIN, REASONS
-from nucleate.colornorm.methods.tissue_weights import examine
+from nucleate.colornorm.methods.tissue_weights import sample_tissue
 from nucleate.colornorm.profiles import profile_named
 from nucleate.colornorm.service import messages
 from nucleate.colornorm.service.settings import ColorNormSettings
@@ -91,7 +91,7 @@ class ColorNormServicer(colornorm_pb2_grpc.ColorNormServiceServicer):
         profile = profile_named(request.profile)
         name = f"target '{request.target.id}'"
         target_HW3 = decode_image(self._blobs.content(request.target), name)
-        examined = examine(target_HW3)
+        examined = sample_tissue(target_HW3)
         if examined.status:
             why = f"{examined.status}: {REASONS[examined.status]}"
             raise InvalidImage(f"{name} has no stain to take over ({why}): choose one with H&E tissue")

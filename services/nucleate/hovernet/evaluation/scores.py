@@ -18,7 +18,7 @@ from nucleate.pathology.annotation_formats.labels import Labels
 from nucleate.pathology.annotation_formats.reading import read_pair
 from nucleate.pathology.metrics import bootstrap, detection, dice_aji_pq, panoptic_plus
 from nucleate.pathology.metrics.dice_aji_pq import Scores
-from nucleate.pathology.metrics.instance_matching import Verdicts, blank, judge, picture
+from nucleate.pathology.metrics.instance_matching import MatchOutcomes, grey_canvas, match_outcomes, outcome_overlay
 
 _SEED = 0
 
@@ -27,7 +27,7 @@ _SEED = 0
 class ImageScores:
     """Scores of one image, its numbers of nuclei, remarks on its files, and the counts that add up over images.
 
-    `picture` shows the verdicts over the image, where it was asked for. `panoptic` and `detection` are rows of those modules'
+    `picture` shows the outcomes over the image, where it was asked for. `panoptic` and `detection` are rows of those modules'
     counts; `classes` holds such a pair of rows, and the numbers of true and predicted nuclei, by the name of the class.
     """
 
@@ -39,7 +39,7 @@ class ImageScores:
     panoptic: NDArray[np.float64]
     detection: NDArray[np.float64]
     classes: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], int, int]]
-    verdicts: Verdicts
+    outcomes: MatchOutcomes
     picture: NDArray[np.uint8] | None = None
 
 
@@ -81,20 +81,20 @@ def score(name: str, predicted: bytes, truth: bytes, draw: Callable[[], NDArray[
             f"image '{name}': the predicted map is {sizes[0]} and the true map {sizes[1]}; compare maps of one image"
         )
     table = dice_aji_pq.contingency(true.instances, ours.instances)
-    pairs = detection.paired(detection.centroids(true.instances), detection.centroids(ours.instances))
-    verdicts = judge(table)
+    pairs = detection.pair_centroids(detection.centroids(true.instances), detection.centroids(ours.instances))
+    outcomes = match_outcomes(table)
     one_class_T, one_class_P = (np.zeros(labels.present.size, np.intp) for labels in (true, ours))
     return ImageScores(
         name,
-        dice_aji_pq.scored(table),
+        dice_aji_pq.score_table(table),
         ours.present.size,
         true.present.size,
         (*(f"predicted: {note}" for note in ours.notes), *(f"true: {note}" for note in true.notes)),
         panoptic_plus.counts(table),
         detection.counts(pairs, one_class_T, one_class_P, 1)[0],
         _by_class(true, ours, table, pairs),
-        verdicts,
-        None if draw is None else _picture(name, draw(), true.instances, ours.instances, verdicts),
+        outcomes,
+        None if draw is None else _picture(name, draw(), true.instances, ours.instances, outcomes),
     )
 
 
@@ -103,22 +103,22 @@ def _picture(
     image_HW3: NDArray[np.uint8] | None,
     true_HW: NDArray[np.int32],
     ours_HW: NDArray[np.int32],
-    verdicts: Verdicts,
+    outcomes: MatchOutcomes,
 ) -> NDArray[np.uint8]:
     height, width = true_HW.shape
-    rgb = blank((height, width)) if image_HW3 is None else image_HW3
+    rgb = grey_canvas((height, width)) if image_HW3 is None else image_HW3
     if rgb.shape[:2] != true_HW.shape:
         raise SizeMismatch(f"image '{name}' is {rgb.shape[1]} x {rgb.shape[0]} px and its maps {width} x {height} px")
-    return picture(rgb, true_HW, ours_HW, verdicts)
+    return outcome_overlay(rgb, true_HW, ours_HW, outcomes)
 
 
 def _by_class(
     true: Labels, ours: Labels, table: dice_aji_pq.Contingency, pairs: detection.Pairs
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], int, int]]:
     """Counts by class, where both sides have classes."""
-    if true.kinds is None or ours.kinds is None:
+    if true.types is None or ours.types is None:
         return {}
-    kinds = [[labels.kinds[int(label)] for label in labels.present] for labels in (true, ours) if labels.kinds is not None]
+    kinds = [[labels.types[int(label)] for label in labels.present] for labels in (true, ours) if labels.types is not None]
     names = sorted({name for side in kinds for name in side})
     place = {name: index for index, name in enumerate(names)}
     true_T, pred_P = (np.array([place[name] for name in side], np.intp) for side in kinds)

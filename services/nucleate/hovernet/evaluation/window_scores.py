@@ -1,4 +1,4 @@
-"""Which windows of un-annotated images are most worth annotating: label-free scores and features.
+"""Uncertainty sampling: label-free scores and features of windows of un-annotated images, for choosing what to annotate.
 
 The score is the mean predictive entropy of the nuclear probability along predicted boundaries (where segmentation is decided;
 inside flat background entropy says little). The features, mean colour and mean encoder response, let the caller spread its
@@ -22,8 +22,9 @@ from nucleate.hovernet.postprocessing import hv_instances
 from nucleate.hovernet.postprocessing.hv_instances import PostProcessing
 from nucleate.pathology.instances.instance_map import boundary_band
 from nucleate.pathology.metrics.detection import centroids
+from nucleate.pathology.stains import standardised_input
 
-SMALLEST_WINDOW = 32
+MIN_WINDOW = 32
 _BAND = 2
 
 
@@ -47,7 +48,7 @@ def score_windows(  # noqa: PLR0917 - the request's fields and the profile's
     stride: int,
     tiling: Tiling,
     post: PostProcessing,
-    each_tile: Callable[[], None] = lambda: None,
+    on_tile: Callable[[], None] = lambda: None,
 ) -> list[WindowScore]:
     """Scores of the windows of side `size` px every `stride` px, the last ones ending at the border.
 
@@ -56,16 +57,17 @@ def score_windows(  # noqa: PLR0917 - the request's fields and the profile's
     Raises:
         errors.InvalidInput: size under 32 px or stride 0.
     """
-    if size < SMALLEST_WINDOW or stride < 1:
+    if size < MIN_WINDOW or stride < 1:
         raise errors.InvalidInput(
-            f"window size {size} and stride {stride}: give a size of at least {SMALLEST_WINDOW} and a stride of at least 1"
+            f"window size {size} and stride {stride}: give a size of at least {MIN_WINDOW} and a stride of at least 1"
         )
-    prediction = sliding_window.predict(net, image_HW3, tiling, each_tile)
+    planes_HW4 = standardised_input.planes(image_HW3)
+    prediction = sliding_window.predict(net, planes_HW4, tiling, on_tile)
     instances = hv_instances.instances(prediction.nuclear, prediction.hv, post)
     entropy = _entropy(prediction.nuclear)
     band = boundary_band(instances, _BAND)
     centres = centroids(instances)[:, ::-1]
-    encoded = _encoded(net, image_HW3)
+    encoded = _encoder_features(net, planes_HW4)
     scores = []
     for y, x in _corners(image_HW3.shape[:2], size, stride):
         box = np.s_[y : y + size, x : x + size]
@@ -83,11 +85,11 @@ def _entropy(probability_HW: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(-(p * np.log(p) + (1.0 - p) * np.log1p(-p)), np.float32)
 
 
-def _encoded(net: HoVerNet, image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _encoder_features(net: HoVerNet, planes_HW4: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Eight summaries of the deepest encoder features (means of eight equal groups of channels), HW8."""
-    features = sliding_window.encode(net, image_HW3)
+    features = sliding_window.encode(net, planes_HW4)
     groups = np.stack([part.mean(axis=0) for part in np.array_split(features, 8)], axis=-1)
-    return np.asarray(cv2.resize(groups, image_HW3.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+    return np.asarray(cv2.resize(groups, planes_HW4.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
 
 def _corners(shape: tuple[int, ...], size: int, stride: int) -> Iterator[tuple[int, int]]:

@@ -1,7 +1,7 @@
-"""A model's own labels as training data: instances, and the pixels that should not be trusted.
+"""Pseudo-labels of a network: instances, and the pixels that no loss should count.
 
-Self-training repeats its teacher's errors unless the teacher's doubts are left out of the loss. Ignored are pixels of undecided
-probability, pieces dropped as too small, and whole instances that are no plausible single nucleus.
+Self-training repeats its teacher's errors unless what the teacher is unsure of is left out of the loss. Ignored are pixels of
+undecided probability, pieces dropped as too small, and whole instances that are no plausible single nucleus.
 """
 
 from __future__ import annotations
@@ -14,52 +14,46 @@ from numpy.typing import NDArray
 from nucleate.hovernet.inference.sliding_window import Prediction
 from nucleate.hovernet.postprocessing import hv_instances
 from nucleate.hovernet.postprocessing.hv_instances import PostProcessing
-from nucleate.pathology.instances import morphometry, typical_radius
-from nucleate.pathology.segmentation import classical, pseudo_label_refinement
-from nucleate.pathology.stains import standardised_input
+from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances.morphometry import implausible_labels
+from nucleate.pathology.segmentation import pseudo_label_refinement
+from nucleate.pathology.stains.standardised_input import haematoxylin_margin
 
 
 @dataclasses.dataclass(frozen=True)
-class Trust:
-    """What is believed: probabilities further than `undecided` from 1/2, solid instances, areas in typical nuclei."""
+class ReliabilityCriteria:
+    """What is reliable: probabilities further than `undecided` from 1/2, instances of at least that solidity and area.
+
+    Areas are the least and largest, in areas of the image's typical nucleus.
+    """
 
     undecided: float = 0.15
     solidity: float = 0.8
     area: tuple[float, float] = (0.2, 5.0)
 
 
-def labels(
-    prediction: Prediction, post: PostProcessing, trust: Trust | None = None
+def network_labels(
+    prediction: Prediction, post: PostProcessing, criteria: ReliabilityCriteria | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Instance map HW int32 and ignore mask HW bool of a prediction."""
-    trust = trust or Trust()
+    criteria = criteria or ReliabilityCriteria()
     instances = hv_instances.instances(prediction.nuclear, prediction.hv, post)
-    unsure = np.abs(prediction.nuclear - 0.5) < trust.undecided
+    uncertain = np.abs(prediction.nuclear - 0.5) < criteria.undecided
     dropped = (prediction.nuclear >= post.nuclear) & (instances == 0)
-    return instances, unsure | dropped | _implausible(instances, trust)[instances]
+    return instances, uncertain | dropped | implausible_labels(instances, criteria.solidity, criteria.area)[instances]
 
 
-def outlines(
-    image_HW3: NDArray[np.uint8], prediction: Prediction, post: PostProcessing, trust: Trust | None = None
+def contour_labels(
+    planes_HW4: NDArray[np.uint8], prediction: Prediction, post: PostProcessing, criteria: ReliabilityCriteria | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """As `labels`, but with the borders of the image itself: a closed outline round each instance, where it is clear.
+    """As `network_labels`, but refined by a minimal-cost closed contour round each instance, where its edge is clear.
 
-    A network that has seen no border drawn by a person blurs those of its teacher. What it takes for nuclear, however
-    faintly, and no outline covers is ignored.
+    A network that has seen no border refined by a person blurs those of its teacher. What it takes for nuclear, however
+    faintly, and no contour covers is ignored. `planes_HW4` are the image's `standardised_input` planes.
     """
-    trust = trust or Trust()
-    instances, ignore = labels(prediction, post, trust)
-    margin_HW = standardised_input.margin(standardised_input.planes(image_HW3))
-    drawn = pseudo_label_refinement.outlined(margin_HW, typical_radius.typical_radius(margin_HW), instances)
-    nuclear = (instances > 0) | (prediction.nuclear > post.nuclear - trust.undecided)
-    return drawn, (drawn == 0) & (ignore | nuclear)
-
-
-def _implausible(instances_HW: NDArray[np.int32], trust: Trust) -> NDArray[np.bool_]:
-    """By label, entry 0 for background: True for what is no plausible single nucleus."""
-    if not instances_HW.any():
-        return np.zeros(1, np.bool_)
-    shapes = morphometry.measure(instances_HW)
-    relative = shapes.areas / classical.typical_area(instances_HW)
-    odd = (shapes.solidities < trust.solidity) | (relative < trust.area[0]) | (relative > trust.area[1])
-    return np.concatenate([[False], odd])
+    criteria = criteria or ReliabilityCriteria()
+    instances, ignore = network_labels(prediction, post, criteria)
+    margin_HW = haematoxylin_margin(planes_HW4)
+    refined = pseudo_label_refinement.labels_from_contours(margin_HW, typical_radius.typical_radius(margin_HW), instances)
+    nuclear = (instances > 0) | (prediction.nuclear > post.nuclear - criteria.undecided)
+    return refined, (refined == 0) & (ignore | nuclear)

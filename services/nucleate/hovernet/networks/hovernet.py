@@ -5,7 +5,7 @@ padded, from 256 px to 164 px; with dense units of kernel 5 and 3, batch normali
 
 The same-padded form gives maps of the input's size. It departs in two ways: groups of channels are normalised (Wu & He 2018)
 instead of batches, because statistics of batches of four windows did not carry over to images of another stain (AJI .15 against
-.23 after 150 steps on the same labels); and the input has the four planes of `appearance`.
+.23 after 150 steps on the same labels); and the input has the four planes of `standardised_input`.
 
 Shape legend: B batch, C channels, H, W pixels; N is the number of nucleus types plus background.
 """
@@ -50,12 +50,12 @@ class Architecture:
 
     @property
     def multiple(self) -> int:
-        """Input height and width must be a multiple of this, plus `beyond`."""
+        """Input height and width must be a multiple of this, plus `stem_crop`."""
         return STRIDE * self.stem_stride
 
     @property
-    def beyond(self) -> int:
-        """What an unpadded stem takes off height and width before they are halved."""
+    def stem_crop(self) -> int:
+        """What an unpadded stem crops off height and width before they are halved."""
         return 6 if self.published and self.kernel == 5 else 0
 
     @property
@@ -64,11 +64,11 @@ class Architecture:
         if not self.published:
             return 0
         lost = self.kernel // 2  # on each side, by an unpadded convolution
-        return self.beyond // 2 + lost * (4 * (1 + self.dense[0]) + 2 * (1 + self.dense[1]))
+        return self.stem_crop // 2 + lost * (4 * (1 + self.dense[0]) + 2 * (1 + self.dense[1]))
 
     @property
     def planes(self) -> int:
-        """Leading planes of `appearance` that the network looks at."""
+        """Leading planes of `standardised_input` that the network looks at."""
         return COLOURS if self.published else PLANES
 
 
@@ -99,7 +99,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, padded
     return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2 if padded else 0, bias=False)
 
 
-def _middle(x_BCHW: Tensor, like_BCHW: Tensor) -> Tensor:
+def _centre_crop(x_BCHW: Tensor, like_BCHW: Tensor) -> Tensor:
     """The middle of a map, of another one's height and width."""
     top, left = ((have - want) // 2 for have, want in zip(x_BCHW.shape[2:], like_BCHW.shape[2:], strict=True))
     return x_BCHW[:, :, top : top + like_BCHW.shape[2], left : left + like_BCHW.shape[3]]
@@ -147,7 +147,7 @@ class DenseUnit(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:  # noqa: D102 - the class says it
         grown: Tensor = self.body(x_BCHW)
-        return torch.cat([x_BCHW if self.padded else _middle(x_BCHW, grown), grown], dim=1)
+        return torch.cat([x_BCHW if self.padded else _centre_crop(x_BCHW, grown), grown], dim=1)
 
 
 class Encoder(nn.Module):
@@ -156,7 +156,7 @@ class Encoder(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         c, batch = arch.channels, arch.published
-        stem = _conv(arch.planes, c(64), 7, arch.stem_stride, padded=not arch.beyond)
+        stem = _conv(arch.planes, c(64), 7, arch.stem_stride, padded=not arch.stem_crop)
         self.stem = nn.Sequential(stem, _norm_relu(c(64), batch=batch))
         stages, inputs = [], c(64)
         for index, count in enumerate(arch.units):
@@ -202,19 +202,19 @@ class Decoder(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:  # noqa: D102 - the class says it
         shallow, middle, deep, bottom = features
-        x = self.deep(_double(bottom) + deep)
+        x = self.deep(_upsample(bottom) + deep)
         for skip, stage in ((middle, self.middle), (shallow, self.shallow)):
-            x = _double(x)
-            x = stage(x + (skip if self.padded else _middle(skip, x)))
+            x = _upsample(x)
+            x = stage(x + (skip if self.padded else _centre_crop(skip, x)))
         logits: Tensor = self.head(x)
         return logits
 
 
-def _double(x_BCHW: Tensor) -> Tensor:
+def _upsample(x_BCHW: Tensor) -> Tensor:
     return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
 
 
-def stacked(maps: Maps) -> Tensor:
+def stack_maps(maps: Maps) -> Tensor:
     """Nuclear probability, distances and, of a typed network, the probabilities of background and every type; BChw."""
     planes = [torch.sigmoid(maps.np[:, 1:] - maps.np[:, :1]), maps.hv]  # softmax of two, at a tenth of its time in ONNX Runtime
     return torch.cat(planes if maps.types is None else [*planes, maps.types.softmax(1)], dim=1)
@@ -234,8 +234,8 @@ class HoVerNet(nn.Module):
     def forward(self, image_B4HW: Tensor) -> Maps:
         """Maps of the input without `Architecture.margin`.
 
-        `image_B4HW` holds the planes of `appearance` as floats in 0..1; H and W are multiples of `Architecture.multiple`, plus
-        `Architecture.beyond`.
+        `image_B4HW` holds the planes of `standardised_input` as floats in 0..1; H and W are multiples of
+        `Architecture.multiple`, plus `Architecture.stem_crop`.
         """
         features = self.encoder(self._seen(image_B4HW))
         types = None if self.types is None else self._full(self.types(features))
@@ -246,7 +246,7 @@ class HoVerNet(nn.Module):
         self.eval()
         with torch.inference_mode():
             image = image_B4HW.to(next(self.parameters()).device).contiguous(memory_format=torch.channels_last)
-            return stacked(self(image)).float().cpu()
+            return stack_maps(self(image)).float().cpu()
 
     def features(self, image_B4HW: Tensor) -> Tensor:
         """Deepest encoder features BCHW, at 1 / `Architecture.multiple` of the input's size."""

@@ -15,7 +15,7 @@ KIND = "hovernet"
 WEIGHTS = "model.safetensors"
 _FORMAT = ModelFormat(KIND, "hovernet-group-norm/1")
 _LARGEST = {"width": 4.0, "stem_stride": 4, "units": 64, "dense": 64, "kernel": 9}
-_MOST_CLASSES = 250
+_MAX_CLASSES = 250
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _architecture(config: object) -> Architecture:
         raise damaged
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
     classes = values["classes"]
-    if not isinstance(classes, tuple) or len(classes) > _MOST_CLASSES or not all(isinstance(name, str) for name in classes):
+    if not isinstance(classes, tuple) or len(classes) > _MAX_CLASSES or not all(isinstance(name, str) for name in classes):
         raise damaged
     for name, bound in _LARGEST.items():
         numbers = values[name] if isinstance(values[name], tuple) else (values[name],)

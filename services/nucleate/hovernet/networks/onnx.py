@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nucleate.errors import InvalidModel
-from nucleate.hovernet.networks.hovernet import Architecture, HoVerNet, stacked
+from nucleate.hovernet.networks.hovernet import Architecture, HoVerNet, stack_maps
 from nucleate.learning.onnx_program import OnnxProgram, export
 
 FILE = "model.onnx"
@@ -15,7 +15,7 @@ PARITY = 1e-2  # largest difference from torch on a fixed pattern, in units of p
 _CELLS = 8  # side of the pattern in the network's own cells, beyond its margins
 
 
-class _Stacked(nn.Module):
+class _StackedMaps(nn.Module):
     """The network with its maps in one output."""
 
     def __init__(self, net: HoVerNet) -> None:
@@ -23,16 +23,16 @@ class _Stacked(nn.Module):
         self.net = net
 
     def forward(self, image_B4HW: Tensor) -> Tensor:
-        return stacked(self.net(image_B4HW))
+        return stack_maps(self.net(image_B4HW))
 
 
 def export_network(net: HoVerNet) -> bytes:
     """model.onnx: image B4HW in 0..1 to maps BChw as of `HoVerNet.maps`; batch, height and width stay free."""
-    return export(_Stacked(net), {INPUT: _pattern(net.arch)}, OUTPUT)
+    return export(_StackedMaps(net), {INPUT: _pattern(net.arch)}, OUTPUT)
 
 
 class OnnxNetwork:
-    """model.onnx in ONNX Runtime; an `inference.Network`."""
+    """model.onnx in ONNX Runtime; a `sliding_window.Network`."""
 
     def __init__(self, model: bytes, arch: Architecture, device: str = "cpu", threads: int = 0) -> None:
         """`threads` 0 = all cores.
@@ -71,5 +71,5 @@ def load_network(model: bytes, net: HoVerNet, device: str = "cpu", threads: int 
 def _pattern(arch: Architecture) -> Tensor:
     """A fixed picture of the smallest size that every form of the network takes."""
     cells = -(-2 * arch.margin // arch.multiple) + _CELLS
-    height, width = (arch.multiple * count + arch.beyond for count in (cells, cells + 1))
+    height, width = (arch.multiple * count + arch.stem_crop for count in (cells, cells + 1))
     return torch.rand((1, 4, height, width), generator=torch.Generator().manual_seed(0))

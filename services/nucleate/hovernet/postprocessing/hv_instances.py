@@ -1,7 +1,8 @@
 """From NP and HV maps to instances: gradient markers and watershed (Graham et al. 2019, section 3.2; hover_net's post_proc).
 
-The same steps as hover_net's ``__proc_np_hv`` in float32: cv2 components, holes by a flood from outside, and the watershed on
-nothing but contested regions. `PUBLISHED` gives the published definition; the default also drops fragments.
+The same steps as hover_net's ``__proc_np_hv`` in float32: cv2 components, holes by a flood fill from outside, and the
+watershed on nothing but regions with several markers. `PUBLISHED` gives the published definition; the default drops
+fragments, too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.hovernet.postprocessing.watershed import flood
-from nucleate.pathology.segmentation.classical import typical_of
+from nucleate.hovernet.postprocessing.watershed import marker_watershed
+from nucleate.pathology.instances.mask_morphology import remove_small_components
+from nucleate.pathology.instances.typical_area import area_weighted_median
 
 #: Rounding of averaged probabilities may leave 0..1 by this much.
 _SLACK = 1e-3
@@ -48,32 +50,32 @@ CLEAN = PostProcessing(opening=7, smallest_marker=20, hole=250, fragment=0.25)
 
 
 def instances(
-    nuclear_HW: NDArray[np.float32], hv_2HW: NDArray[np.float32], how: PostProcessing | None = None
+    nuclear_HW: NDArray[np.float32], hv_2HW: NDArray[np.float32], settings: PostProcessing | None = None
 ) -> NDArray[np.int32]:
     """Instance map HW int32, 0 background, 1..N.
 
     Args:
         nuclear_HW: probability of nucleus in 0..1, float32.
         hv_2HW: horizontal and vertical distance maps in about -1..1, float32.
-        how: thresholds; hover_net's by default, and no fragments.
+        settings: thresholds; hover_net's by default, and no fragments.
 
     Raises:
         errors.SizeMismatch: shapes differ.
         errors.InvalidInput: a map is empty, not finite, or no probability; or HV is constant although nuclei were found. Maps
             without any probable nucleus give an empty map.
     """
-    how = how or PostProcessing()
+    settings = settings or PostProcessing()
     _check(nuclear_HW, hv_2HW)
-    probable = np.ascontiguousarray(nuclear_HW >= how.nuclear)
-    nuclear = _filled(_without_small(probable, how.smallest), how.hole)
+    probable = np.ascontiguousarray(nuclear_HW >= settings.nuclear)
+    nuclear = _fill_holes(remove_small_components(probable, settings.smallest), settings.hole)
     if not nuclear.any():
         return np.zeros(nuclear_HW.shape, np.int32)
-    inner = _edge_strength(hv_2HW.astype(np.float32, copy=False), how.sobel) * nuclear
+    inner = _edge_strength(hv_2HW.astype(np.float32, copy=False), settings.sobel) * nuclear
     energy = -np.asarray(cv2.GaussianBlur(nuclear - inner, (3, 3), 0), np.float32)
-    pixels_P, labels_P = flood(energy, _markers(nuclear, inner, how), nuclear)
+    pixels_P, labels_P = marker_watershed(energy, _markers(nuclear, inner, settings), nuclear)
     sizes = np.bincount(labels_P)
     sizes[0] = 0
-    keep = sizes >= max(how.smallest_instance, int(how.fragment * typical_of(sizes)), 1)
+    keep = sizes >= max(settings.smallest_instance, int(settings.fragment * area_weighted_median(sizes)), 1)
     found = np.zeros(nuclear_HW.shape, np.int32)
     found.ravel()[pixels_P] = np.where(keep, np.cumsum(keep), 0)[labels_P]
     return found
@@ -94,15 +96,7 @@ def _check(nuclear_HW: NDArray[np.floating], hv_2HW: NDArray[np.floating]) -> No
         )
 
 
-def _without_small(mask_HW: NDArray[np.bool_], smallest: int) -> NDArray[np.bool_]:
-    """`mask_HW` without 4-connected components of fewer than `smallest` pixels."""
-    labels = cv2.connectedComponents(mask_HW.view(np.uint8), connectivity=4)[1]
-    small = np.bincount(labels[mask_HW]) < smallest
-    small[:1] = False
-    return np.asarray(mask_HW & ~small[labels]) if small.any() else mask_HW
-
-
-def _filled(mask_HW: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
+def _fill_holes(mask_HW: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
     """`mask_HW` with the holes of up to `largest` pixels, which are 4-connected and do not touch the border."""
     if largest <= 0:
         return mask_HW
@@ -125,13 +119,15 @@ def _edge_strength(hv_2HW: NDArray[np.float32], size: int) -> NDArray[np.float32
     """
     # The scale keeps float32 sums of a large kernel near 1.
     across, down = (
-        _inverted(cv2.Sobel(plane, cv2.CV_32F, 1 - axis, axis, ksize=size, scale=2.0 ** (3 - 2 * size)), float(np.ptp(plane)))
+        _inverted_slope(
+            cv2.Sobel(plane, cv2.CV_32F, 1 - axis, axis, ksize=size, scale=2.0 ** (3 - 2 * size)), float(np.ptp(plane))
+        )
         for axis, plane in enumerate(hv_2HW)
     )
     return np.asarray(np.maximum(across, down, out=across))
 
 
-def _inverted(slope_HW: NDArray[np.float32], spread: float) -> NDArray[np.float32]:
+def _inverted_slope(slope_HW: NDArray[np.float32], spread: float) -> NDArray[np.float32]:
     """1 at the lowest slope, 0 at the highest."""
     low, high = float(slope_HW.min()), float(slope_HW.max())
     if spread <= 0 or high <= low:
@@ -141,12 +137,12 @@ def _inverted(slope_HW: NDArray[np.float32], spread: float) -> NDArray[np.float3
     return slope_HW
 
 
-def _markers(nuclear_HW: NDArray[np.bool_], inner_HW: NDArray[np.float32], how: PostProcessing) -> NDArray[np.int32]:
+def _markers(nuclear_HW: NDArray[np.bool_], inner_HW: NDArray[np.float32], settings: PostProcessing) -> NDArray[np.int32]:
     """Connected cores of nuclei, 4-connected, labelled in raster order."""
-    core = nuclear_HW & (inner_HW < how.marker)
+    core = nuclear_HW & (inner_HW < settings.marker)
     core |= _holes(core)
-    if how.opening:
-        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (how.opening,) * 2)
+    if settings.opening:
+        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (settings.opening,) * 2)
         core = cv2.morphologyEx(core.view(np.uint8), cv2.MORPH_OPEN, disk).view(np.bool_)
-    core = _without_small(core, how.smallest_marker)
+    core = remove_small_components(core, settings.smallest_marker)
     return np.asarray(cv2.connectedComponents(core.view(np.uint8), connectivity=4)[1], np.int32)

@@ -17,27 +17,26 @@ from nucleate.hovernet.evaluation import scores
 from nucleate.hovernet.evaluation.scores import ImageScores
 from nucleate.hovernet.evaluation.window_scores import WindowScore
 from nucleate.hovernet.networks.hovernet import Architecture, HoVerNet
-from nucleate.hovernet.segmentation.image_segmentation import Segmented
+from nucleate.hovernet.segmentation.image_segmentation import Segmentation
 from nucleate.hovernet.service import models
-from nucleate.hovernet.training.loop import Watcher, train
+from nucleate.hovernet.training.loop import TrainingObserver, train
 from nucleate.hovernet.training.window_sampling import TrainingSample
 from nucleate.learning.distributed import World
 from nucleate.pathology.annotation_formats import geojson_writer
 from nucleate.pathology.images.codec import decode_image, encode_instances, encode_mask, encode_png
 from nucleate.pathology.images.overlays import contours_over
-from nucleate.pathology.instances import typical_radius
 from nucleate.pathology.metrics.dice_aji_pq import Scores
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 from nucleate.v1 import hovernet_pb2 as pb
 
-_MOST_INLINE = 1 << 20
+_MAX_INLINE = 1 << 20
 
 
 def trained(
     request: pb.HoverNetServiceTrainRequest,
     blobs: Blobs,
-    watcher: Watcher,
+    observer: TrainingObserver,
     device: torch.device,
     world: World | None = None,
 ) -> pb.HoverNetServiceTrainResult:
@@ -49,7 +48,7 @@ def trained(
     if request.plain_colours:
         config = dataclasses.replace(config, augmentation=dataclasses.replace(config.augmentation, colour_share=0.0))
     if request.keep_labels:
-        config = dataclasses.replace(config, renewal=None)
+        config = dataclasses.replace(config, self_training=None)
     initial, world = initial_network(request, blobs, arch), world or World()
     result = train(
         data.samples,
@@ -57,7 +56,7 @@ def trained(
         arch,
         config,
         request.seed,
-        watcher,
+        observer,
         initial=initial,
         device=device,
         world=world,
@@ -118,7 +117,7 @@ def initial_network(request: pb.HoverNetServiceTrainRequest, blobs: Blobs, arch:
 def segmented_message(
     image: common_pb2.Image,
     rgb: NDArray[np.uint8],
-    segmented: Segmented,
+    segmented: Segmentation,
     request: pb.SegmentRequest,
     blobs: Blobs,
 ) -> pb.SegmentedImage:
@@ -130,11 +129,13 @@ def segmented_message(
         id=image.id,
         instances=blobs.put(labels, media_type, dtype=dtype, shape=shape),
         nuclei=segmented.count,
-        typical_radius=typical_radius.radius_in(rgb),
-        inline_instances=labels if image.inline and len(labels) <= _MOST_INLINE else b"",
+        typical_radius=segmented.typical_radius,
+        inline_instances=labels if image.inline and len(labels) <= _MAX_INLINE else b"",
     )
     if request.outlines:
-        outlines = geojson_writer.document(geojson_writer.placed(segmented.instances, segmented.nuclei()), segmented.classes)
+        outlines = geojson_writer.feature_collection(
+            geojson_writer.nucleus_polygons(segmented.instances, segmented.nuclei()), segmented.classes
+        )
         message.outlines.CopyFrom(blobs.put(outlines, "application/geo+json"))
     if request.overlays:
         overlay = encode_png(contours_over(rgb, segmented.instances))
@@ -171,7 +172,7 @@ def evaluation_message(images: Sequence[ImageScores], blobs: Blobs) -> pb.Evalua
             nuclei_true=image.true,
             both_empty=image.scores.both_empty,
             notes=image.notes,
-            verdicts=pb.Verdicts(**image.verdicts.counts()),
+            verdicts=pb.Verdicts(**image.outcomes.counts()),
             overlay=None if image.picture is None else blobs.put(encode_png(image.picture), "image/png", sealed=True),
         )
     return result

@@ -13,13 +13,13 @@ from nucleate.hovernet import profiles
 from nucleate.hovernet.networks import model_file, onnx
 from nucleate.hovernet.networks.hovernet import HoVerNet
 from nucleate.hovernet.profiles import Profile
-from nucleate.hovernet.segmentation.image_segmentation import Classical, Trained
-from nucleate.hovernet.training.loop import Trained as TrainedNet
+from nucleate.hovernet.segmentation.image_segmentation import ClassicalSegmenter, NetworkSegmenter
+from nucleate.hovernet.training.loop import TrainingResult as TrainedNet
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 from nucleate.v1 import hovernet_pb2 as pb
 
-_MOST_KEPT = 2
+_CACHE_SIZE = 2
 
 
 class Segmenters:
@@ -30,38 +30,38 @@ class Segmenters:
 
     def __init__(self, blobs: Blobs, device: torch.device) -> None:
         self._blobs, self._device = blobs, device
-        self._kept: OrderedDict[bytes, Trained] = OrderedDict()
+        self._cache: OrderedDict[bytes, NetworkSegmenter] = OrderedDict()
         self._lock = threading.Lock()
 
-    def named(self, request: pb.SegmentRequest) -> Trained | Classical:
+    def named(self, request: pb.SegmentRequest) -> NetworkSegmenter | ClassicalSegmenter:
         """The segmenter a request names."""
         match request.WhichOneof("segmenter"):
             case "model":
                 return self.trained(request.model, request.views)
             case "classical":
-                return Classical()
+                return ClassicalSegmenter()
             case _:
                 raise InvalidInput("the request names no segmenter: send a model, or classical")
 
-    def trained(self, model: common_pb2.Model, views: int) -> Trained:
+    def trained(self, model: common_pb2.Model, views: int) -> NetworkSegmenter:
         """A model's network, on a CPU its ONNX program where it has one; `views` 0 averages as many as its profile says."""
         key = model.SerializeToString(deterministic=True)  # names its files by their digests
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = self._read(model)
-                while len(self._kept) > _MOST_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            found = self._kept[key]
+            if key not in self._cache:
+                self._cache[key] = self._read(model)
+                while len(self._cache) > _CACHE_SIZE:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(key)
+            found = self._cache[key]
         tiling = found.profile.tiling.averaging(views)
         return dataclasses.replace(found, profile=dataclasses.replace(found.profile, tiling=tiling))
 
-    def _read(self, model: common_pb2.Model) -> Trained:
+    def _read(self, model: common_pb2.Model) -> NetworkSegmenter:
         net, profile = network_and_profile(model, self._blobs, self._device)
         program = model.files.get(onnx.FILE)
         if program is None or self._device.type != "cpu":
-            return Trained(net, profile)
-        return Trained(onnx.load_network(self._blobs.get(program), net, threads=torch.get_num_threads()), profile)
+            return NetworkSegmenter(net, profile)
+        return NetworkSegmenter(onnx.load_network(self._blobs.get(program), net, threads=torch.get_num_threads()), profile)
 
 
 def network_and_profile(model: common_pb2.Model, blobs: Blobs, device: torch.device) -> tuple[HoVerNet, Profile]:

@@ -17,7 +17,7 @@ from nucleate.hovernet.segmentation import image_segmentation
 from nucleate.hovernet.segmentation.slide_segmentation import SlideSegmenter
 from nucleate.hovernet.service import messages, models, slides, torchrun
 from nucleate.learning.device import choose_device
-from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances import magnification
 from nucleate.runtime.jobs import Job
 from nucleate.runtime.server import ServiceContext
 from nucleate.v1 import hovernet_pb2 as pb
@@ -112,8 +112,8 @@ class HoverNetServicer(hovernet_pb2_grpc.HoverNetServiceServicer):
             result.images.append(message)
             job.checkpoint(result.SerializeToString())
             job.progress(len(result.images), total, f"segmented {image.id}", nuclei=float(segmented.count))
-        factor = typical_radius.factor(request.microns_per_pixel, "the images")
-        result.warning = typical_radius.magnification_warning([image.typical_radius * factor for image in result.images])
+        factor = magnification.scale_to_40x(request.microns_per_pixel, "the images")
+        result.warning = magnification.magnification_warning([image.typical_radius * factor for image in result.images])
         return result
 
     def _segment_slide(self, request: pb.SegmentSlideRequest, job: Job) -> pb.SegmentSlideResult:

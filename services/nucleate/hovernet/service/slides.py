@@ -18,7 +18,7 @@ from nucleate.hovernet.segmentation.slide_segmentation import SlideSegmenter
 from nucleate.pathology.annotation_formats import geojson_writer
 from nucleate.pathology.images.codec import encode_png
 from nucleate.pathology.images.whole_slide import Slide, Window
-from nucleate.pathology.instances import typical_radius
+from nucleate.pathology.instances import magnification
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job
 from nucleate.v1 import common_pb2
@@ -43,7 +43,7 @@ def opened(request: pb.SegmentSlideRequest, blobs: Blobs) -> Iterator[tuple[Slid
             microns = request.microns_per_pixel or slide.microns
             if microns is None:
                 raise InvalidImage(f"{name} does not tell the size of its pixels: give microns per pixel (40x: 0.25, 20x: 0.5)")
-            typical_radius.factor(microns, name)
+            magnification.scale_to_40x(microns, name)
             yield slide, microns
 
 
@@ -54,22 +54,22 @@ def segment(slide: Slide, segmenter: SlideSegmenter, classes: Sequence[str], blo
         job.part(tile)
     total = len(segmenter.windows)
     for number, window in enumerate(segmenter.windows[len(result.tiles) :], start=len(result.tiles)):
-        _tell(job, number, total, result.nuclei)
+        _report_progress(job, number, total, result.nuclei)
         earlier = [ring for near in segmenter.neighbours(window) for ring in _rings(result.tiles[near], blobs)]
-        found = segmenter.segment(window, earlier, functools.partial(_tell, job, number, total, result.nuclei))
-        tile = _message(window, len(found), geojson_writer.document(found, classes), blobs)
+        found = segmenter.segment(window, earlier, functools.partial(_report_progress, job, number, total, result.nuclei))
+        tile = _message(window, len(found), geojson_writer.feature_collection(found, classes), blobs)
         result.tiles.append(tile)
         result.nuclei += len(found)
         job.checkpoint(result.SerializeToString())
         job.part(tile)
-    _tell(job, total, total, result.nuclei)
+    _report_progress(job, total, total, result.nuclei)
     result.microns_per_pixel = segmenter.microns
-    result.warning = typical_radius.magnification_warning([segmenter.typical_radius])
+    result.warning = magnification.magnification_warning([segmenter.typical_radius])
     result.overview.CopyFrom(_overview(slide, result.tiles, blobs))
     return result
 
 
-def _tell(job: Job, done: int, total: int, nuclei: int) -> None:
+def _report_progress(job: Job, done: int, total: int, nuclei: int) -> None:
     job.progress(done, total, "segmenting the slide", nuclei=float(nuclei))
 
 
@@ -91,5 +91,5 @@ def _overview(slide: Slide, tiles: Sequence[pb.SlideTile], blobs: Blobs) -> comm
     picture = slide.overview(_OVERVIEW)
     ratio = picture.shape[1] / slide.width
     for tile in tiles:
-        slide_segmentation.draw(picture, _rings(tile, blobs), ratio)
+        slide_segmentation.draw_polygons(picture, _rings(tile, blobs), ratio)
     return blobs.put(encode_png(picture), "image/png", dtype="uint8", shape=picture.shape)

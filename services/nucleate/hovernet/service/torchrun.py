@@ -1,7 +1,7 @@
 """A training in several processes of torchrun, for the service: what they report comes back as if it had run here.
 
 The processes read the request from a folder and the data from the store. The first of them says on its standard output, a JSON
-list per line, what a training tells its watcher; checkpoints and the result are files in the folder.
+list per line, what a training tells its observer; checkpoints and the result are files in the folder.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def train(
         with (folder / "stderr").open("w+b") as errors, _started(folder, settings, device, count, errors) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                _take(json.loads(line), folder, job)
+                _relay_report(json.loads(line), folder, job)
             if process.wait() or not (folder / RESULT).exists():
-                raise RuntimeError(f"a training process died: {_last_words(errors)}")
+                raise RuntimeError(f"a training process died: {_stderr_tail(errors)}")
         return pb.HoverNetServiceTrainResult.FromString((folder / RESULT).read_bytes())
 
 
@@ -89,7 +89,7 @@ def _environment(settings: ServiceSettings, count: int) -> dict[str, str]:
     return os.environ | own | {"OMP_NUM_THREADS": str(max(1, cores // count))}
 
 
-def _take(said: list[Any], folder: Path, job: Job) -> None:
+def _relay_report(said: list[Any], folder: Path, job: Job) -> None:
     """Pass one report on."""
     match said:
         case ["progress", step, total, stage, values]:
@@ -100,6 +100,6 @@ def _take(said: list[Any], folder: Path, job: Job) -> None:
             raise error_named(name, message) or NucleateError(message)
 
 
-def _last_words(errors: IO[bytes]) -> str:
+def _stderr_tail(errors: IO[bytes]) -> str:
     errors.seek(0)
     return errors.read()[-2000:].decode(errors="replace")

@@ -10,7 +10,7 @@ import torch
 
 from nucleate.errors import NucleateError
 from nucleate.hovernet.service import messages, torchrun
-from nucleate.learning.distributed import World, joined_world
+from nucleate.learning.distributed import World, initialised_world
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.settings import StoreSettings
 from nucleate.runtime.store import open_store
@@ -52,7 +52,7 @@ def main(folder: Path, device: str) -> int:
     settings = StoreSettings()
     blobs = Blobs(open_store(settings.store, settings)).fenced()
     request = pb.HoverNetServiceTrainRequest.FromString((folder / torchrun.REQUEST).read_bytes())
-    with joined_world(device) as (world, place):
+    with initialised_world(device) as (world, place):
         reporter = Reporter(folder, world)
         try:
             result = messages.trained(request, blobs, reporter, place, world)

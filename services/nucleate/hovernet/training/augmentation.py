@@ -1,8 +1,9 @@
 """Augmentation of a training window: scale, the eight symmetries of the square, stain, blur and noise.
 
 The HV maps are exactly equivariant under the square's symmetries (swap and sign), and invariant under isotropic scale, so that
-targets are made once per image and only moved here. Stain jitter works on optical density in the basis of haematoxylin, eosin
-and residual (Tellez et al. 2019, Medical Image Analysis 58, 101544): one 3x3 matrix and one offset per window.
+targets are made once per image and only moved here. The stain augmentation (Tellez et al. 2019, Medical Image Analysis 58,
+101544) is that of `stain_jitter` on densities that stay densities until blur and noise are in, with uniform strengths and
+offsets that do not fade.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.stains.optical_density import FROM_OD, HED
+from nucleate.pathology.stains.optical_density import HED, stain_scaling_matrix
 
+# Logarithms in single precision, whose last bits differ from `optical_density`'s: trained models rest on them.
 _DENSITY = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1.0) / 255.0).astype(np.float32)
 
 
@@ -35,7 +37,7 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class TrainingWindow:
     """A training window: image HW4 float32 in 0..1, nuclei HW uint8 as of a batch, hv 2HW float32, weight HW float32."""
 
     image: NDArray[np.float32]
@@ -44,7 +46,7 @@ class Window:
     weight: NDArray[np.float32]
 
 
-def symmetry(window: Window, code: int) -> Window:
+def apply_symmetry(window: TrainingWindow, code: int) -> TrainingWindow:
     """One of the eight symmetries of the square: bit 0 mirrors left-right, bit 1 top-bottom, bit 2 transposes."""
     image, nuclei, hv, weight = window.image, window.nuclei, window.hv, window.weight
     if code & 1:
@@ -56,25 +58,25 @@ def symmetry(window: Window, code: int) -> Window:
     if code & 4:
         image, nuclei, weight = image.transpose(1, 0, 2), nuclei.T, weight.T
         hv = hv[::-1].transpose(0, 2, 1)
-    return Window(image, nuclei, hv, weight)
+    return TrainingWindow(image, nuclei, hv, weight)
 
 
-def colour(image_HW4: NDArray[np.uint8], rng: np.random.Generator, how: Augmentation) -> NDArray[np.float32]:
-    """Stain jitter, blur and noise of a window of `appearance.planes`; HW4 float32 in 0..1.
+def augment_colour(image_HW4: NDArray[np.uint8], rng: np.random.Generator, ranges: Augmentation) -> NDArray[np.float32]:
+    """Stain jitter, blur and noise of a window of `standardised_input.planes`; HW4 float32 in 0..1.
 
     The margin plane is stretched and shifted a little, as another threshold would.
     """
     density = _DENSITY[image_HW4[..., :3]]
-    if rng.random() < how.colour_share:
-        strength = rng.uniform(1.0 - how.stain, 1.0 + how.stain, 3)
-        offset = rng.uniform(-how.offset, how.offset, 3) @ HED
-        matrix = np.column_stack([((FROM_OD * strength) @ HED).T, offset])
+    if rng.random() < ranges.colour_share:
+        strength = rng.uniform(1.0 - ranges.stain, 1.0 + ranges.stain, 3)
+        offset = rng.uniform(-ranges.offset, ranges.offset, 3) @ HED
+        matrix = np.column_stack([stain_scaling_matrix(strength).T, offset])
         density = np.asarray(cv2.transform(density, matrix.astype(np.float32)), np.float32)
-    if rng.random() < how.blur_share:
-        density = np.asarray(cv2.GaussianBlur(density, (0, 0), rng.uniform(0.3, how.blur)), np.float32)
+    if rng.random() < ranges.blur_share:
+        density = np.asarray(cv2.GaussianBlur(density, (0, 0), rng.uniform(0.3, ranges.blur)), np.float32)
     image = np.exp(-density)
-    if rng.random() < how.noise_share:
-        image += rng.normal(0.0, rng.uniform(0.0, how.noise), image.shape)
-    margin = (image_HW4[..., 3:] / 255.0 - 0.5) * rng.uniform(1.0 - how.margin, 1.0 + how.margin) + 0.5
-    margin += rng.uniform(-how.shift, how.shift)
+    if rng.random() < ranges.noise_share:
+        image += rng.normal(0.0, rng.uniform(0.0, ranges.noise), image.shape)
+    margin = (image_HW4[..., 3:] / 255.0 - 0.5) * rng.uniform(1.0 - ranges.margin, 1.0 + ranges.margin) + 0.5
+    margin += rng.uniform(-ranges.shift, ranges.shift)
     return np.asarray(np.clip(np.concatenate([image, margin], axis=-1), 0.0, 1.0), np.float32)

@@ -16,18 +16,15 @@ from nucleate.hovernet.networks.hovernet import Architecture, HoVerNet, Maps
 from nucleate.hovernet.training import checkpoint_selection, learning_rate, losses, masked_pretraining, self_training
 from nucleate.hovernet.training.augmentation import Augmentation
 from nucleate.hovernet.training.losses import LossWeights
-from nucleate.hovernet.training.self_training import Renewal
+from nucleate.hovernet.training.self_training import ProgressObserver, SelfTrainingConfig
 from nucleate.hovernet.training.state import TrainingState
-from nucleate.hovernet.training.window_sampling import Batch, Sampler, TrainingSample
+from nucleate.hovernet.training.window_sampling import Batch, TrainingSample, WindowSampler
 from nucleate.learning import averaging
 from nucleate.learning.distributed import World
 
 
-class Watcher(Protocol):
-    """What a training reports to; `nucleate.runtime.jobs.Job` is one."""
-
-    def progress(self, step: int, total: int, stage: str = "", **values: float) -> None:
-        """Called every step; raises `errors.Cancelled` to stop the training."""
+class TrainingObserver(ProgressObserver, Protocol):
+    """What a training reports every step to; `nucleate.runtime.jobs.Job` is one."""
 
     def checkpoint(self, data: bytes) -> None:
         """Keeps the latest state."""
@@ -54,7 +51,7 @@ class Stage:
 class TrainConfig:
     """How long, with what windows and at what rate to train.
 
-    Each of `stages` has a one-cycle schedule of its own; between two of them the average labels the pool anew, as `renewal`
+    Each of `stages` has a one-cycle schedule of its own; between two of them the average relabels the pool, as `self_training`
     says, or not at all where it is None.
     `crop` is the window's side in px, `rate` the peak of the one-cycle schedule, `clip` the largest gradient norm, `average`
     the decay of the moving average. `candidates` are the points of the training, as shares of its steps, whose averages the
@@ -70,7 +67,7 @@ class TrainConfig:
     average: float = 0.98
     losses: LossWeights = dataclasses.field(default_factory=LossWeights)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
-    renewal: Renewal | None = dataclasses.field(default_factory=Renewal)
+    self_training: SelfTrainingConfig | None = dataclasses.field(default_factory=SelfTrainingConfig)
     candidates: tuple[float, ...] = (0.9, 1.0)
     checkpoint_every: int = 50
 
@@ -81,24 +78,24 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The chosen network and what is worth knowing of it: final losses, the chosen step and its agreement with itself."""
 
     net: HoVerNet
     metrics: dict[str, float]
 
 
-def train(  # noqa: PLR0917 - all of a training is said here
+def train(  # noqa: PLR0917 - a training has this many parts
     samples: Sequence[TrainingSample],
     unlabelled: Sequence[NDArray[np.uint8]],
     arch: Architecture,
     config: TrainConfig,
     seed: int,
-    watcher: Watcher,
+    observer: TrainingObserver,
     initial: HoVerNet | None = None,
     device: torch.device | None = None,
     world: World | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Trains on `samples`; batch t depends on (`seed`, t) alone, so that a resumed training ends with the same bits.
 
     Args:
@@ -107,7 +104,7 @@ def train(  # noqa: PLR0917 - all of a training is said here
         arch: the network's architecture.
         config: the schedule.
         seed: of the initial weights and of every batch.
-        watcher: told of every step; keeps the checkpoints.
+        observer: told of every step; keeps the checkpoints.
         initial: a network of the same architecture to start from.
         device: where to compute; the CPU by default.
         world: of the processes that share this training, all of which call this alike; their checkpoints are the same.
@@ -120,33 +117,35 @@ def train(  # noqa: PLR0917 - all of a training is said here
     state = TrainingState(arch, seed, config.decay, device or torch.device("cpu"))
     if initial is not None:
         state.start_from(initial)
-    if (saved := watcher.restored()) is not None:
+    if (saved := observer.restored()) is not None:
         state.restore(saved)
     labelled = False
     for first, stage in _stages(config):
-        teaches, labelled = labelled, labelled or not stage.pretext
+        relabels, labelled = labelled, labelled or not stage.pretext
         if state.step >= first + stage.steps:
             continue
-        if teaches and state.step == first:
-            state.teach()
-        lessons = samples
-        if config.renewal is not None:
-            lessons = self_training.renewed(samples, state.teacher, config.renewal, watcher, (state.step, config.steps))
-        sampler = Sampler(lessons, dict(stage.shares), config.crop, config.augmentation, seed, world=world)
-        net = _ready(state.net, stage, world)
+        if relabels and state.step == first:
+            state.update_teacher()
+        training_samples = samples
+        if config.self_training is not None:
+            training_samples = self_training.relabel_pool(
+                samples, state.teacher, config.self_training, observer, (state.step, config.steps)
+            )
+        sampler = WindowSampler(training_samples, dict(stage.shares), config.crop, config.augmentation, seed, world=world)
+        net = _prepare_network(state.net, stage, world)
         while state.step < first + stage.steps:
             rate = learning_rate.one_cycle(state.step - first, stage.steps, config.rate)
             batch = sampler.batch(state.step, world.share(config.batch)).to(state.device)
             if stage.pretext:
-                terms = _pretext_terms(net, batch.image, world.seeds(seed, state.step))
+                terms = _pretext_loss_terms(net, batch.image, world.seeds(seed, state.step))
             else:
-                terms = _terms(net, batch, state.net.arch.margin)
+                terms = _loss_terms(net, batch, state.net.arch.margin)
             _step(state, terms, rate, config)
-            watcher.progress(state.step, config.steps, "training", **state.terms)
-            _keep(state, config, watcher)
+            observer.progress(state.step, config.steps, "training", **state.terms)
+            _save_progress(state, config, observer)
     images = list(unlabelled) or [sample.image for sample in samples]
-    choice = checkpoint_selection.most_stable(state.average, state.candidates, images)
-    return Trained(choice.net, {**state.terms, "chosen_step": float(choice.step), "agreement": choice.agreement})
+    choice = checkpoint_selection.select_checkpoint(state.average, state.candidates, images)
+    return TrainingResult(choice.net, {**state.terms, "chosen_step": float(choice.step), "agreement": choice.agreement})
 
 
 def _stages(config: TrainConfig) -> Iterator[tuple[int, Stage]]:
@@ -157,29 +156,29 @@ def _stages(config: TrainConfig) -> Iterator[tuple[int, Stage]]:
         first += stage.steps
 
 
-def _keep(state: TrainingState, config: TrainConfig, watcher: Watcher) -> None:
+def _save_progress(state: TrainingState, config: TrainConfig, observer: TrainingObserver) -> None:
     """Keeps the average as a candidate and the state as a checkpoint when it is time."""
     if state.step in {round(share * config.steps) for share in config.candidates}:
         state.keep_candidate()
     if state.step % config.checkpoint_every == 0 or state.step == config.steps:
-        watcher.checkpoint(state.to_bytes())
+        observer.checkpoint(state.to_bytes())
 
 
-def _ready(net: HoVerNet, stage: Stage, world: World) -> nn.Module:
+def _prepare_network(net: HoVerNet, stage: Stage, world: World) -> nn.Module:
     """The network as a stage trains it."""
     net.train()
     net.encoder.train(not stage.frozen).requires_grad_(not stage.frozen)
-    return world.joined(net, unused=stage.pretext)
+    return world.data_parallel(net, unused=stage.pretext)
 
 
-def _terms(net: nn.Module, batch: Batch, margin: int) -> dict[str, Tensor]:
-    batch = batch.within(margin)
+def _loss_terms(net: nn.Module, batch: Batch, margin: int) -> dict[str, Tensor]:
+    batch = batch.crop_margin(margin)
     return losses.losses(_maps(net, batch.image), batch.nuclei, batch.hv, batch.weight)
 
 
-def _pretext_terms(net: nn.Module, image_B4HW: Tensor, seeds: tuple[int, ...]) -> dict[str, Tensor]:
-    seen, mask = masked_pretraining.hidden(image_B4HW, seeds)
-    return masked_pretraining.losses(_maps(net, seen), image_B4HW, mask)
+def _pretext_loss_terms(net: nn.Module, image_B4HW: Tensor, seeds: tuple[int, ...]) -> dict[str, Tensor]:
+    masked, mask = masked_pretraining.mask_patches(image_B4HW, seeds)
+    return masked_pretraining.losses(_maps(net, masked), image_B4HW, mask)
 
 
 def _maps(net: nn.Module, image_B4HW: Tensor) -> Maps:
@@ -203,6 +202,6 @@ def _step(state: TrainingState, terms: dict[str, Tensor], rate: float, config: T
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
     state.optimizer.step()
-    averaging.follow(state.average, state.net, averaging.decay_at(state.step, config.average))
+    averaging.update_average(state.average, state.net, averaging.warmup_decay(state.step, config.average))
     state.terms = values
     state.step += 1

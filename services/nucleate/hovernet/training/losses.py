@@ -23,7 +23,7 @@ _DICE_SMOOTH = 1e-3
 class LossWeights:
     """λ of equation 1: HV mean squared error, HV gradient error, NP cross-entropy and Dice, type cross-entropy and Dice.
 
-    Those of the pretext are `pretext.losses`.
+    Those of the pretext are `masked_pretraining.losses`.
     """
 
     hv_mse: float = 2.0

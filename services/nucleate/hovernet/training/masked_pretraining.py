@@ -1,8 +1,8 @@
-"""Label-free initialisation: fill in what is hidden of un-annotated windows (He et al. 2022, masked autoencoders, densely).
+"""Label-free initialisation: predict masked patches of un-annotated windows (He et al. 2022, masked autoencoders, densely).
 
-A share of each window's blocks is replaced by the window's mean colour. From what is left the network tells, with the branches
-it later segments with, the hidden pixels' haematoxylin margin and brightness (NP) and the slopes of the smoothed margin (HV):
-what nuclei look like, where they are, and which way their centres lie, without a label.
+A share of each window's patches is replaced by the window's mean colour. From what is left the network predicts, with the
+branches it later segments with, the masked pixels' haematoxylin margin and brightness (NP) and the slopes of the smoothed
+margin (HV): what nuclei look like, where they are, and which way their centres lie, without a label.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from torch.nn import functional as F
 
 from nucleate.hovernet.networks.hovernet import Maps
 
-_BLOCK = 16  # px
-_HIDDEN = 0.4  # of the blocks
+_PATCH = 16  # px
+_MASK_RATIO = 0.4  # of the patches
 _SLOPE = 5  # side in px of the mean that slopes are taken of
 _SLOPE_SCALE = 10.0  # brings slopes to the size of the other targets
 
 
-def hidden(image_B4HW: Tensor, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """The images with hidden blocks, and BHW float32 of 1 where they are; the same for the same seeds."""
+def mask_patches(image_B4HW: Tensor, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The images with masked patches, and BHW float32 of 1 where they are; the same for the same seeds."""
     batch, _, height, width = image_B4HW.shape
-    rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
-    blocks = np.random.default_rng(seeds).random((batch, rows, columns)) < _HIDDEN
-    mask = torch.from_numpy(blocks.repeat(_BLOCK, 1).repeat(_BLOCK, 2)[:, :height, :width].astype(np.float32)).to(image_B4HW)
+    rows, columns = -(-height // _PATCH), -(-width // _PATCH)
+    patches = np.random.default_rng(seeds).random((batch, rows, columns)) < _MASK_RATIO
+    mask = torch.from_numpy(patches.repeat(_PATCH, 1).repeat(_PATCH, 2)[:, :height, :width].astype(np.float32)).to(image_B4HW)
     mean = image_B4HW.mean((2, 3), keepdim=True)
-    cover = mask.unsqueeze(1)
-    return image_B4HW * (1 - cover) + mean * cover, mask
+    covered = mask.unsqueeze(1)
+    return image_B4HW * (1 - covered) + mean * covered, mask
 
 
 def losses(maps: Maps, image_B4HW: Tensor, mask_BHW: Tensor) -> dict[str, Tensor]:
-    """Mean absolute error of the hidden pixels' planes (`pretext_planes`) and slopes (`pretext_slopes`).
+    """Mean absolute error of the masked pixels' planes (`pretext_planes`) and slopes (`pretext_slopes`).
 
     Without padding the maps lack the input's margin, and so does what they are compared with.
     """
     margin = (image_B4HW.shape[2] - maps.np.shape[2]) // 2
     planes = torch.stack([image_B4HW[:, 3], image_B4HW[:, :3].mean(1)], 1)
-    found = {"pretext_planes": (maps.np, planes), "pretext_slopes": (maps.hv, _slopes(image_B4HW[:, 3:]))}
+    pairs = {"pretext_planes": (maps.np, planes), "pretext_slopes": (maps.hv, _slopes(image_B4HW[:, 3:]))}
     weight = _within(mask_BHW, margin)
     return {
-        name: ((ours - _within(true, margin)).abs().mean(1) * weight).sum() / weight.sum().clamp_min(1.0)
-        for name, (ours, true) in found.items()
+        name: ((predicted - _within(true, margin)).abs().mean(1) * weight).sum() / weight.sum().clamp_min(1.0)
+        for name, (predicted, true) in pairs.items()
     }
 
 

@@ -32,8 +32,8 @@ class TrainingState:
         for net in (self.net, self.average):
             net.load_state_dict(initial.state_dict())
 
-    def teach(self) -> HoVerNet:
-        """Makes the average as it is now the teacher that labels the pool."""
+    def update_teacher(self) -> HoVerNet:
+        """Makes the average as it is now the teacher that relabels the pool."""
         self.teacher = copy.deepcopy(self.average)
         return self.teacher
 
@@ -65,7 +65,7 @@ class TrainingState:
             self.step = int(tensors["step"])
             self.terms = {name: value.item() for name, value in checkpoint.under("terms/", tensors).items()}
             if teacher := checkpoint.under("teacher/", tensors):
-                self.teach().load_state_dict(teacher)
+                self.update_teacher().load_state_dict(teacher)
             self._restore_moments(tensors)
             steps = {int(name.split("/")[0]) for name in checkpoint.under("candidate.", tensors)}
             self.candidates = {step: checkpoint.under(f"candidate.{step}/", tensors) for step in sorted(steps)}

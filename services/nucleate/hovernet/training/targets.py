@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from nucleate import errors
 
@@ -57,9 +56,3 @@ def _scaled_offsets(position: NDArray[np.intp], labels: NDArray[np.intp], count:
     above = np.maximum(order_max - centre, 1).astype(np.float32)
     offset = (position - centre[labels]).astype(np.float32)
     return np.where(offset < 0, offset / below[labels], offset / above[labels]).astype(np.float32)
-
-
-def nuclear_boundary(instances_HW: NDArray[np.integer], radius: int) -> NDArray[np.bool_]:
-    """Pixels within `radius` of a change of instance id, HW bool."""
-    size = 2 * radius + 1
-    return np.asarray(ndimage.maximum_filter(instances_HW, size) != ndimage.minimum_filter(instances_HW, size))

@@ -50,21 +50,21 @@ class Batch:
         image = self.image.to(device).contiguous(memory_format=torch.channels_last)
         return Batch(image, self.nuclei.to(device), self.hv.to(device), self.weight.to(device))
 
-    def within(self, margin: int) -> Batch:
+    def crop_margin(self, margin: int) -> Batch:
         """The targets without `margin` px on each side, for a network that answers for the middle of its input."""
         middle = np.s_[..., margin : self.nuclei.shape[1] - margin, margin : self.nuclei.shape[2] - margin]
         return dataclasses.replace(self, nuclei=self.nuclei[middle], hv=self.hv[middle], weight=self.weight[middle])
 
 
 @dataclasses.dataclass(frozen=True)
-class _Prepared:
+class _PreparedSample:
     planes: NDArray[np.uint8]
     nuclei: NDArray[np.uint8]
     hv: NDArray[np.float16]
     weight: NDArray[np.float32]
 
 
-class Sampler:
+class WindowSampler:
     """Draws batch t from (seed, t) alone, so that a resumed training sees the same windows; of several processes each its own.
 
     A window's origin is drawn by `shares` (renormalised over the origins present), then a sample of that origin by its area.
@@ -75,15 +75,15 @@ class Sampler:
         samples: Sequence[TrainingSample],
         shares: Mapping[str, float],
         crop: int,
-        how: augmentation.Augmentation,
+        ranges: augmentation.Augmentation,
         seed: int,
         *,
         world: World | None = None,
     ) -> None:
-        self._prepared = [_prepare(sample, crop) for sample in samples]
+        self._prepared = [_prepare_sample(sample, crop) for sample in samples]
         self._probability = _probabilities(samples, shares)
         self._crop = crop
-        self._how = how
+        self._ranges = ranges
         self._seeds = (world or World()).seeds(seed)
 
     def batch(self, step: int, size: int) -> Batch:
@@ -97,27 +97,27 @@ class Sampler:
             weight=torch.from_numpy(np.stack([w.weight for w in windows])),
         )
 
-    def _window(self, rng: np.random.Generator) -> augmentation.Window:
+    def _window(self, rng: np.random.Generator) -> augmentation.TrainingWindow:
         item = self._prepared[int(rng.choice(len(self._prepared), p=self._probability))]
         height, width = item.nuclei.shape
-        side = min(round(self._crop / rng.uniform(*self._how.zoom)), height, width)
+        side = min(round(self._crop / rng.uniform(*self._ranges.zoom)), height, width)
         y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         box = np.s_[y : y + side, x : x + side]
         image = _resized(item.planes[box], self._crop, cv2.INTER_LINEAR)
-        window = augmentation.Window(
-            image=augmentation.colour(image, rng, self._how),
+        window = augmentation.TrainingWindow(
+            image=augmentation.augment_colour(image, rng, self._ranges),
             nuclei=_resized(item.nuclei[box], self._crop, cv2.INTER_NEAREST),
             hv=np.stack([_resized(plane[box].astype(np.float32), self._crop, cv2.INTER_NEAREST) for plane in item.hv]),
             weight=_resized(item.weight[box], self._crop, cv2.INTER_NEAREST),
         )
-        return augmentation.symmetry(window, int(rng.integers(8)))
+        return augmentation.apply_symmetry(window, int(rng.integers(8)))
 
 
 def _resized(plane: NDArray[Any], side: int, interpolation: int) -> NDArray[Any]:
     return np.asarray(cv2.resize(plane, (side, side), interpolation=interpolation))
 
 
-def _prepare(sample: TrainingSample, crop: int) -> _Prepared:
+def _prepare_sample(sample: TrainingSample, crop: int) -> _PreparedSample:
     """Makes a sample's targets once; a sample smaller than the crop is reflected out to it, the reflection ignored."""
     planes = standardised_input.planes(sample.image)
     hv = targets.hv_maps(sample.instances)
@@ -129,7 +129,7 @@ def _prepare(sample: TrainingSample, crop: int) -> _Prepared:
         hv, weight = np.pad(hv, ((0, 0), *pad)), np.pad(weight, pad)
     inside = (sample.instances > 0).astype(np.uint8)
     nuclei = np.pad(inside if sample.types is None else inside * (1 + sample.types), pad)
-    return _Prepared(planes, nuclei, hv.astype(np.float16), weight)
+    return _PreparedSample(planes, nuclei, hv.astype(np.float16), weight)
 
 
 def _probabilities(samples: Sequence[TrainingSample], shares: Mapping[str, float]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from nucleate import errors
-from nucleate.interactive.clicks import ClickMaps
+from nucleate.interactive.clicks import ClickEncoding
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Architecture:
     context: int
     segmentation: int = 16
     masks: int = 1
-    clicks: ClickMaps = ClickMaps.DISKS
+    clicks: ClickEncoding = ClickEncoding.DISKS
 
     @property
     def image_features(self) -> int:
@@ -67,14 +67,14 @@ class Architecture:
         if not isinstance(values, dict) or not needed <= set(values) <= names:
             raise errors.InvalidModel(f"model card: 'config' needs exactly the fields {', '.join(sorted(names))}")
         modules = values["modules"]
-        clicks = values.get("clicks", ClickMaps.DISKS)
-        if clicks not in list(ClickMaps):
-            raise errors.InvalidModel(f"model card: 'clicks' must be one of {', '.join(ClickMaps)}")
+        clicks = values.get("clicks", ClickEncoding.DISKS)
+        if clicks not in list(ClickEncoding):
+            raise errors.InvalidModel(f"model card: 'clicks' must be one of {', '.join(ClickEncoding)}")
         numbers = [values[name] for name in set(values) - {"modules", "clicks"}]
         numbers += modules if isinstance(modules, list) else []
         if not isinstance(modules, list) or len(modules) != 3 or not all(type(n) is int and 0 < n <= 512 for n in numbers):
             raise errors.InvalidModel("model card: 'config' holds a value that is not a whole number from 1 to 512")
-        return cls(**{**values, "modules": (modules[0], modules[1], modules[2]), "clicks": ClickMaps(clicks)})
+        return cls(**{**values, "modules": (modules[0], modules[1], modules[2]), "clicks": ClickEncoding(clicks)})
 
 
 # w18s, w18 and w32 are HRNet-W18-small-v2, W18 and W32 (Wang et al. 2019) with the object-context widths of f-BRS

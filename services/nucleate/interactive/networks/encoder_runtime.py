@@ -30,7 +30,7 @@ class OnnxBackbone:
         self.provider = self._program.provider
 
     def encode(self, image_NPHW: Tensor, clicks_N2HW: Tensor, previous_N1HW: Tensor) -> Tensor:
-        """Features N x C x H/4 x W/4 on the backbone's device; see `network.Encoder.forward`. Safe to call side by side."""
+        """Features N x C x H/4 x W/4 on the backbone's device; see `Encoder.forward`. Safe to call side by side."""
         height, width = image_NPHW.shape[2] // STRIDE, image_NPHW.shape[3] // STRIDE
         tensors = dict(zip(INPUTS, (image_NPHW, clicks_N2HW, previous_N1HW), strict=True))
         return self._program.run(tensors, height, width)
@@ -43,7 +43,7 @@ class TorchBackbone:
         self._encoder, self._device = encoder.eval(), device
 
     def encode(self, image_NPHW: Tensor, clicks_N2HW: Tensor, previous_N1HW: Tensor) -> Tensor:
-        """Features N x C x H/4 x W/4 on the backbone's device; see `network.Encoder.forward`."""
+        """Features N x C x H/4 x W/4 on the backbone's device; see `Encoder.forward`."""
         with torch.no_grad():
             features_NCHW: Tensor = self._encoder(*(x.to(self._device) for x in (image_NPHW, clicks_N2HW, previous_N1HW)))
         return features_NCHW

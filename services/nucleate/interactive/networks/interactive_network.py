@@ -10,29 +10,29 @@ from torch import Tensor, nn
 
 from nucleate.interactive.networks.architectures import Architecture
 from nucleate.interactive.networks.hrnet import HRNet
-from nucleate.interactive.networks.latent_diversity import Proposals
-from nucleate.interactive.networks.layers import conv_bn, sharing_copy
+from nucleate.interactive.networks.latent_diversity import CandidateMasks
+from nucleate.interactive.networks.layers import conv_bn, shallow_copy
 from nucleate.interactive.networks.network_input import PLANES
 from nucleate.interactive.networks.object_context import ObjectContextHead
 
 STRIDE = 4
 CHANNELS = (PLANES, 2, 1)  # of image, clicks and previous mask
-_MEAN, _DEVIATION = 0.65, 0.22
+_MEAN, _STD = 0.65, 0.22
 
 
 class FusionModel(nn.Module):
     """1x1 convolution to 8 channels, LeakyReLU(0.2), batch normalization, 1x1 convolution to 3 channels."""
 
-    def __init__(self, inputs: int, through: int = 0) -> None:
-        """`through`: so many leading channels are passed on at the start of training, so that colours reach HRNet early."""
+    def __init__(self, inputs: int, passthrough: int = 0) -> None:
+        """`passthrough`: so many leading channels are passed on at the start of training, so that colours reach HRNet early."""
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(inputs, 8, 1), nn.LeakyReLU(0.2), nn.BatchNorm2d(8), nn.Conv2d(8, 3, 1))
-        if through:
+        if passthrough:
             first, last = self.layers[0], self.layers[3]
             assert isinstance(first, nn.Conv2d)
             assert isinstance(last, nn.Conv2d)
             with torch.no_grad():
-                for channel in range(through):
+                for channel in range(passthrough):
                     first.weight[channel] = torch.eye(inputs)[channel, :, None, None]
                     last.weight[channel] = torch.eye(8)[channel, :, None, None]
 
@@ -47,9 +47,9 @@ class Encoder(nn.Module):
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
-        self.fuse_image = FusionModel(PLANES + 2, through=3)
+        self.fuse_image = FusionModel(PLANES + 2, passthrough=3)
         self.fuse_mask = FusionModel(3)
-        self.mix = FusionModel(6, through=3)
+        self.mix = FusionModel(6, passthrough=3)
         self.backbone = HRNet(config)
         half = max(config.segmentation // 2, 4)
         self.segmentation = nn.Sequential(conv_bn(3, half, 3, 2), conv_bn(half, config.segmentation, 3, 2))
@@ -58,14 +58,14 @@ class Encoder(nn.Module):
         """Features at stride 4.
 
         Args:
-            image_BPHW: `views.network_input` in 0..1, height and width multiples of 32.
+            image_BPHW: `network_input` in 0..1, height and width multiples of 32.
             clicks_B2HW: positive and negative click maps in 0..1.
             previous_B1HW: previous mask in 0..1; all zero when there is none (feedback off).
 
         Returns:
             B x features x H/4 x W/4.
         """
-        planes_BPHW = (image_BPHW - _MEAN) / _DEVIATION
+        planes_BPHW = (image_BPHW - _MEAN) / _STD
         fused_image_B3HW = self.fuse_image(torch.cat([planes_BPHW, clicks_B2HW], 1))
         fused_mask_B3HW = self.fuse_mask(torch.cat([previous_B1HW, clicks_B2HW], 1))
         mixed_B3HW = self.mix(torch.cat([fused_image_B3HW, fused_mask_B3HW], 1))
@@ -90,17 +90,17 @@ class InteractiveNetwork(nn.Module):
         logits_B1HW, auxiliary_BKHW = self.head(features_BCHW)
         return _full_size(logits_B1HW), auxiliary_BKHW
 
-    def propose(self, image_BPHW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> Proposals:
+    def candidate_masks(self, image_BPHW: Tensor, clicks_B2HW: Tensor, previous_B1HW: Tensor) -> CandidateMasks:
         """Every mask at full resolution, for training; see `Encoder.forward`."""
-        proposals = self.head.propose(self.encoder(image_BPHW, clicks_B2HW, previous_B1HW))
-        return replace(proposals, logits=_full_size(proposals.logits))
+        candidates = self.head.candidate_masks(self.encoder(image_BPHW, clicks_B2HW, previous_B1HW))
+        return replace(candidates, logits=_full_size(candidates.logits))
 
-    def settled(self, features_1CHW: Tensor) -> InteractiveNetwork:
+    def with_selected_mask(self, features_1CHW: Tensor) -> InteractiveNetwork:
         """The network of the one mask that is selected for these features: an optimization must not change its object."""
-        head = self.head.settled(features_1CHW)
+        head = self.head.with_selected_mask(features_1CHW)
         if head is self.head:
             return self
-        network = sharing_copy(self)
+        network = shallow_copy(self)
         network.head = head
         return network
 

@@ -15,12 +15,12 @@ from nucleate.interactive.networks.layers import conv_bn
 
 
 @dataclass(frozen=True, eq=False)
-class Proposals:
-    """What the head says before one mask is selected.
+class CandidateMasks:
+    """What the head gives before one mask is selected.
 
     Attributes:
         logits: of every mask, B x M x H x W.
-        auxiliary: rough class maps at stride 4, B x K x h x w.
+        auxiliary: coarse class maps (soft regions) at stride 4, B x K x h x w.
         scores: of the selection network, B x M; the mask of the highest score is the answer. Zero where there is one mask only.
     """
 
@@ -41,6 +41,7 @@ class SelectionNetwork(nn.Module):
     def __init__(self, pixels: int, masks: int) -> None:
         """`pixels`: channels of the pixel features."""
         super().__init__()
+        # The attributes' names are those of the stored weights.
         self.look = nn.Sequential(conv_bn(pixels + masks, pixels, 3, 2), conv_bn(pixels, pixels, 3, 2))
         self.score = nn.Linear(pixels, masks)
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-Part = TypeVar("Part", bound=nn.Module)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
@@ -34,7 +34,7 @@ class Residual(nn.Module):
         return y_BCHW
 
 
-def sharing_copy(module: Part) -> Part:
+def shallow_copy(module: ModuleT) -> ModuleT:
     """A copy that shares every weight, but whose direct parts can be replaced without touching the original."""
     copied = copy.copy(module)
     vars(copied)["_modules"] = dict(vars(module)["_modules"])

@@ -18,7 +18,7 @@ from nucleate.learning.model_file import ModelFormat, pack_weights
 KIND = "interactive"
 FORMAT = ModelFormat(KIND, "fusion-hrnet-ocr")
 WEIGHTS, BACKBONE = "model.safetensors", FILE
-PARITY = 1e-2  # largest difference between torch and ONNX Runtime, relative to the largest feature
+PARITY_TOLERANCE = 1e-2  # largest difference between torch and ONNX Runtime, relative to the largest feature
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def load_network(config: Architecture, weights: bytes) -> InteractiveNetwork:
     FORMAT.load_weights(network, {WEIGHTS: weights}, WEIGHTS)
     network.eval()
     with torch.no_grad():
-        logits_11HW, _ = network(*_pattern())
+        logits_11HW, _ = network(*_check_inputs())
     if not bool(logits_11HW.isfinite().all()):
         raise errors.InvalidModel(f"{WEIGHTS} gives no finite answer: train the model again")
     return network
 
 
-def _pattern() -> list[Tensor]:
+def _check_inputs() -> list[Tensor]:
     """Fixed inputs of the encoder for the tests at load."""
     generator = torch.Generator().manual_seed(0)
     return [torch.rand((1, channels, 32, 64), generator=generator) for channels in CHANNELS]
@@ -87,13 +87,15 @@ def load_backbone(network: InteractiveNetwork, model: bytes, device: str = "cpu"
         errors.InvalidModel: it is damaged, not finite or was exported from other weights.
     """
     backbone = OnnxBackbone(model, device, threads)
-    inputs = _pattern()
+    inputs = _check_inputs()
     with torch.no_grad():
         expected = network.cpu().encoder(*inputs)
     try:
         found = backbone.encode(*inputs).cpu()
     except Exception as error:  # wrong shapes inside the graph show only when it runs
         raise errors.InvalidModel(f"{BACKBONE} does not run: export the model again") from error
-    if found.shape != expected.shape or not (found - expected).abs().max() <= PARITY * expected.abs().max().clamp_min(1.0):
+    if found.shape != expected.shape or not (found - expected).abs().max() <= PARITY_TOLERANCE * expected.abs().max().clamp_min(
+        1.0
+    ):
         raise errors.InvalidModel(f"{BACKBONE} does not belong to {WEIGHTS}: export the model again")
     return backbone

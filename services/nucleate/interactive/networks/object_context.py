@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nucleate.interactive.networks.latent_diversity import Proposals, SelectionNetwork
-from nucleate.interactive.networks.layers import conv_bn, sharing_copy
+from nucleate.interactive.networks.latent_diversity import CandidateMasks, SelectionNetwork
+from nucleate.interactive.networks.layers import conv_bn, shallow_copy
 
 CLASSES = 2
-SPREAD = 2.0  # of the masks' first logits
+BIAS_SPREAD = 2.0  # of the masks' first logits
 
 
 class ObjectContextHead(nn.Module):
-    """Reads s * F(x) + b: rough class maps -> class vectors -> every pixel attends to both -> one logit per pixel and mask.
+    """Reads s * F(x) + b: soft object regions -> region representations -> pixel-region attention -> logits per pixel and mask.
 
-    With more than one mask, `selection` picks one of them for each item of the batch.
+    With more than one mask, `selection` picks one of them for each item of the batch. Terms are those of the paper.
     """
 
     def __init__(self, inputs: int, context: int, masks: int = 1) -> None:
@@ -32,47 +32,47 @@ class ObjectContextHead(nn.Module):
         self.selection = SelectionNetwork(2 * context, masks) if masks > 1 else None
         if masks > 1:
             # From generous to tight, else one mask is the best for every sample from the start and the others only follow it.
-            self.classify.bias = nn.Parameter(torch.linspace(SPREAD, -SPREAD, masks))
+            self.classify.bias = nn.Parameter(torch.linspace(BIAS_SPREAD, -BIAS_SPREAD, masks))
 
     def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits B x 1 x h x w (nucleus) and auxiliary logits B x 2 x h x w (nucleus, background)."""
-        proposals = self.propose(features_BCHW)
-        return proposals.selected(), proposals.auxiliary
+        candidates = self.candidate_masks(features_BCHW)
+        return candidates.selected(), candidates.auxiliary
 
-    def propose(self, features_BCHW: Tensor) -> Proposals:
+    def candidate_masks(self, features_BCHW: Tensor) -> CandidateMasks:
         """Every mask at stride 4, before one is selected."""
         auxiliary_BKHW, pixels_BDHW = self.auxiliary(features_BCHW), self.pixels(features_BCHW)
-        mixed_BDHW = self.describe(pixels_BDHW, self.objects(auxiliary_BKHW, pixels_BDHW))
-        logits_BMHW = self.classify(mixed_BDHW)
+        augmented_BDHW = self.augmented_representations(pixels_BDHW, self.region_representations(auxiliary_BKHW, pixels_BDHW))
+        logits_BMHW = self.classify(augmented_BDHW)
         if self.selection is None:
-            return Proposals(logits_BMHW, auxiliary_BKHW, logits_BMHW.new_zeros(len(logits_BMHW), 1))
-        return Proposals(logits_BMHW, auxiliary_BKHW, self.selection(mixed_BDHW, logits_BMHW))
+            return CandidateMasks(logits_BMHW, auxiliary_BKHW, logits_BMHW.new_zeros(len(logits_BMHW), 1))
+        return CandidateMasks(logits_BMHW, auxiliary_BKHW, self.selection(augmented_BDHW, logits_BMHW))
 
-    def settled(self, features_1CHW: Tensor) -> ObjectContextHead:
-        """The head of the one mask that is selected for these features; shares all weights, and selects no more."""
+    def with_selected_mask(self, features_1CHW: Tensor) -> ObjectContextHead:
+        """The head of the one mask that is selected for these features; shares all weights, and selects none itself."""
         if self.selection is None:
             return self
         with torch.no_grad():
-            mask = int(self.propose(features_1CHW).scores.argmax())
+            mask = int(self.candidate_masks(features_1CHW).scores.argmax())
         assert self.classify.bias is not None
-        head = sharing_copy(self)
+        head = shallow_copy(self)
         head.classify = nn.Conv2d(self.classify.in_channels, 1, 1, device="meta")
         head.classify.weight = nn.Parameter(self.classify.weight[mask : mask + 1], requires_grad=False)
         head.classify.bias = nn.Parameter(self.classify.bias[mask : mask + 1], requires_grad=False)
         head.selection = None
         return head
 
-    def objects(self, auxiliary_BKHW: Tensor, pixels_BDHW: Tensor) -> Tensor:
-        """Class vectors B x K x D: mean of the pixel features, weighted by where the rough map sees the class."""
+    def region_representations(self, auxiliary_BKHW: Tensor, pixels_BDHW: Tensor) -> Tensor:
+        """Region representations B x K x D: mean of the pixel features, weighted by the soft region of each class."""
         regions_BKN = auxiliary_BKHW.flatten(2).softmax(2)
-        objects_BKD: Tensor = regions_BKN @ pixels_BDHW.flatten(2).transpose(1, 2)
-        return objects_BKD
+        regions_BKD: Tensor = regions_BKN @ pixels_BDHW.flatten(2).transpose(1, 2)
+        return regions_BKD
 
-    def describe(self, pixels_BDHW: Tensor, objects_BKD: Tensor) -> Tensor:
-        """Pixel features after every pixel has attended to the classes, B x D x h x w; no pixel sees another one here."""
+    def augmented_representations(self, pixels_BDHW: Tensor, regions_BKD: Tensor) -> Tensor:
+        """Augmented representations, B x D x h x w: every pixel has attended to the regions; no pixel sees another one here."""
         query_BNC = self.query(pixels_BDHW).flatten(2).transpose(1, 2)
-        relation_BNK = (query_BNC @ self.key(objects_BKD).transpose(1, 2) * self.scale).softmax(2)
-        context_BCN = (relation_BNK @ self.value(objects_BKD)).transpose(1, 2)
+        relation_BNK = (query_BNC @ self.key(regions_BKD).transpose(1, 2) * self.scale).softmax(2)
+        context_BCN = (relation_BNK @ self.value(regions_BKD)).transpose(1, 2)
         context_BCHW = context_BCN.unflatten(2, pixels_BDHW.shape[2:])
-        mixed_BDHW: Tensor = self.mix(torch.cat([self.restore(context_BCHW), pixels_BDHW], 1))
-        return mixed_BDHW
+        augmented_BDHW: Tensor = self.mix(torch.cat([self.restore(context_BCHW), pixels_BDHW], 1))
+        return augmented_BDHW

@@ -1,1 +1,1 @@
-"""From clicks to a mask: the frame that is looked at, what the network sees of it, and how its answer becomes a mask."""
+"""From clicks to a mask: the zoom-in frame, the network's input, and how its probability becomes a mask."""

@@ -13,7 +13,7 @@ from nucleate.interactive.clicks import DISK_RADIUS, Click, Mask
 THRESHOLD = 0.5
 
 
-def _enforce(mask_HW: Mask, clicks: Sequence[Click]) -> None:
+def _enforce_clicks(mask_HW: Mask, clicks: Sequence[Click]) -> None:
     """Set a disk of 3 px round each disobeyed click, except pixels that are nearer to a click of the other sign."""
     height, width = mask_HW.shape
     inside = [c for c in clicks if 0 <= c.y < height and 0 <= c.x < width]
@@ -34,7 +34,7 @@ def _components(mask_HW: Mask) -> NDArray[np.int32]:
     return np.asarray(labels_HW, np.int32)
 
 
-def _keep_clicked(mask_HW: Mask, clicks: Sequence[Click], previous_HW: Mask) -> Mask:
+def _keep_clicked_components(mask_HW: Mask, clicks: Sequence[Click], previous_HW: Mask) -> Mask:
     """The components that hold a positive click; without one (a proposal only cut so far), the largest that overlap it."""
     labels_HW = _components(mask_HW)
     height, width = mask_HW.shape
@@ -45,17 +45,17 @@ def _keep_clicked(mask_HW: Mask, clicks: Sequence[Click], previous_HW: Mask) -> 
     return np.isin(labels_HW, list(kept)) & mask_HW
 
 
-def _fill_holes(mask_HW: Mask, clicks: Sequence[Click], locked_HW: Mask) -> Mask:
+def _fill_holes(mask_HW: Mask, clicks: Sequence[Click], excluded_HW: Mask) -> Mask:
     """Fill enclosed background that holds neither a negative click nor a neighbour's pixel."""
     padded_HW = _components(np.pad(~mask_HW, 1, constant_values=True))
     outside, labels_HW = {int(padded_HW[0, 0])}, padded_HW[1:-1, 1:-1]
     height, width = mask_HW.shape
-    asked = {int(labels_HW[c.y, c.x]) for c in clicks if not c.positive and 0 <= c.y < height and 0 <= c.x < width}
-    taken = set(np.unique(labels_HW[locked_HW]).tolist())
-    return mask_HW | ~np.isin(labels_HW, list(outside | asked | taken))
+    negative = {int(labels_HW[c.y, c.x]) for c in clicks if not c.positive and 0 <= c.y < height and 0 <= c.x < width}
+    excluded = set(np.unique(labels_HW[excluded_HW]).tolist())
+    return mask_HW | ~np.isin(labels_HW, list(outside | negative | excluded))
 
 
-def _change_at_last_click(mask_HW: Mask, previous_HW: Mask, last: Click) -> Mask | None:
+def _progressive_merge(mask_HW: Mask, previous_HW: Mask, last: Click) -> Mask | None:
     """The previous mask with only that connected change made which holds the last click (Chen et al. 2022, FocalClick).
 
     A correction at one end of a nucleus then cannot undo what was right at the other. None when there was no mask before, or
@@ -70,28 +70,32 @@ def _change_at_last_click(mask_HW: Mask, previous_HW: Mask, last: Click) -> Mask
     return np.asarray(previous_HW ^ (labels_HW == labels_HW[last.y, last.x]), bool)
 
 
-def finish(
-    probability_HW: NDArray[np.float32], clicks: Sequence[Click], locked_HW: Mask, previous_HW: Mask, *, anew: bool = False
+def postprocess_mask(
+    probability_HW: NDArray[np.float32],
+    clicks: Sequence[Click],
+    excluded_HW: Mask,
+    previous_HW: Mask,
+    *,
+    progressive_merge: bool = True,
 ) -> Mask:
-    """Threshold, give up a neighbour's pixels, enforce disobeyed clicks locally, keep what was clicked, fill holes.
-
-    From the second click on, and on a proposal from the first, only the change connected with the last click is made.
+    """Threshold, leave out excluded pixels, enforce disobeyed clicks locally, keep clicked components, fill holes.
 
     Scale and bias cannot always separate two clicks a few pixels apart; whatever the optimizer leaves disobeyed is set by
-    a disk of 3 px, so the result obeys every click in the frame (positive clicks must not lie on locked pixels).
+    a disk of 3 px, so the result obeys every click in the frame (positive clicks must not lie on excluded pixels).
 
     Args:
         probability_HW: nucleus probability, 0..1.
         clicks: clicks in this frame's coordinates, oldest first, no two on one pixel.
-        locked_HW: pixels of finished neighbours.
-        previous_HW: the object's mask before the last click; obeys every click but the last, holds no locked pixel.
-        anew: the probability answers all clicks together, so every change is made.
+        excluded_HW: pixels of finished neighbours.
+        previous_HW: the object's mask before the last click; obeys every click but the last, holds no excluded pixel.
+        progressive_merge: from the second click on, and on a proposal from the first, make only the change connected with the
+            last click; off where the probability answers all clicks together.
     """
-    mask_HW = (probability_HW > THRESHOLD) & ~locked_HW
-    _enforce(mask_HW, clicks)
-    mask_HW &= ~locked_HW
-    mask_HW = _fill_holes(_keep_clicked(mask_HW, clicks, previous_HW), clicks, locked_HW)
-    local_HW = None if anew else _change_at_last_click(mask_HW, previous_HW, clicks[-1])
-    if local_HW is None:
+    mask_HW = (probability_HW > THRESHOLD) & ~excluded_HW
+    _enforce_clicks(mask_HW, clicks)
+    mask_HW &= ~excluded_HW
+    mask_HW = _fill_holes(_keep_clicked_components(mask_HW, clicks, previous_HW), clicks, excluded_HW)
+    merged_HW = _progressive_merge(mask_HW, previous_HW, clicks[-1]) if progressive_merge else None
+    if merged_HW is None:
         return mask_HW
-    return _fill_holes(_keep_clicked(local_HW, clicks, previous_HW), clicks, locked_HW)
+    return _fill_holes(_keep_clicked_components(merged_HW, clicks, previous_HW), clicks, excluded_HW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -12,57 +12,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nucleate import errors
-from nucleate.interactive.clicks import Click, Mask, click_maps
+from nucleate.interactive.cancellation import CancellationCheck
+from nucleate.interactive.clicks import Click, click_maps
 from nucleate.interactive.networks.interactive_network import InteractiveNetwork
-from nucleate.interactive.networks.network_input import network_input, radius_of
+from nucleate.interactive.networks.network_input import level_to_radius, network_input
 from nucleate.interactive.object_mask import ObjectMask
-from nucleate.interactive.prediction.closed_contours import Outline, outlines
-from nucleate.interactive.prediction.contour_selection import Correction, corrections
-from nucleate.interactive.prediction.mask_assembly import Shaping
+from nucleate.interactive.prediction.closed_contours import Contour, candidate_contours
+from nucleate.interactive.prediction.contour_selection import latest_corrections
+from nucleate.interactive.prediction.mask_assembly import MaskAssembly
+from nucleate.interactive.prediction.object_input import ObjectInput
 from nucleate.interactive.prediction.result import (
     Backbone,
-    Blocked,
+    ExclusionMask,
     Prediction,
-    Spent,
+    deduplicate_clicks,
     honoured_by,
     honoured_by_probability,
-    image_box,
-    valid_clicks,
+    outside_image,
 )
-from nucleate.interactive.prediction.working_resolution import Magnification
+from nucleate.interactive.prediction.working_resolution import Resampling
 from nucleate.interactive.prediction.zoom_in import Frame, frame_for
-from nucleate.interactive.refinement import Cancelled, Inputs, Refined, RefinementOptions, averaged, refine_many
-from nucleate.pathology.stains.standardised_input import margin
-
-__all__ = ["Backbone", "Blocked", "Prediction", "Predictor", "Spent", "image_box", "valid_clicks"]
+from nucleate.interactive.refinement import (
+    EncoderInputs,
+    RefinementOptions,
+    RefinementResult,
+    average_views,
+    refine_many,
+)
+from nucleate.pathology.stains.standardised_input import haematoxylin_margin
 
 BATCH = 32  # frames per forward pass
-
-
-@dataclass(frozen=True, eq=False)
-class _Object:
-    """A nucleus to look at: valid clicks and its mask so far in image pixels, where to look and where refinement starts.
-
-    `frame`, and what `local` and `seen` give, are of the pixels that the network sees.
-    """
-
-    clicks: list[Click]
-    previous: ObjectMask
-    blocked: Blocked
-    frame: Frame
-    delta: NDArray[np.float32] | None
-    magnification: Magnification
-    made: Sequence[Correction] = ()
-    spent: Spent = field(default_factory=Spent)
-
-    def local(self) -> list[Click]:
-        """The clicks in the frame's pixels."""
-        return [self.magnification.click(click).moved(-self.frame.x, -self.frame.y) for click in self.clicks]
-
-    def seen(self) -> Mask:
-        """The mask so far as the frame sees it."""
-        frame = self.frame
-        return self.magnification.object(self.previous).within(frame.x, frame.y, frame.size, frame.size)
 
 
 class Predictor:
@@ -77,18 +56,18 @@ class Predictor:
         device: str = "cpu",
         *,
         flip: bool = False,
-        outline: bool = True,
+        contours: bool = True,
     ) -> None:
-        """`flip`: average with the prediction on the mirrored frame, at twice the cost; `outline`: close masks by outlines."""
+        """`flip`: average with the prediction on the mirrored frame, at twice the cost; `contours`: fit closed contours."""
         self._network = network.eval().requires_grad_(requires_grad=False)
         self._backbone = backbone
         self._smallest = smallest_frame
         self._options = options or RefinementOptions()
         self._device = device
-        self._outline = outline
+        self._contours = contours
         self._mirrored = (False, True) if flip else (False,)
         self._size = (0, 0)
-        self._magnification = Magnification(1.0)
+        self._resampling = Resampling(1.0)
         self._planes_HWP: NDArray[np.uint8] | None = None
 
     @property
@@ -102,19 +81,19 @@ class Predictor:
             raise errors.InvalidImage(f"image has shape {image_HW3.shape} and type {image_HW3.dtype}: give H x W x 3 of uint8")
         self._size = height, width = image_HW3.shape[:2]
         planes_HWP = network_input(image_HW3)
-        radius = radius_of(float(planes_HWP[0, 0, 4]))
-        self._magnification = Magnification.to_working_radius(radius, height, width)
-        factor = self._magnification.factor
+        radius = level_to_radius(float(planes_HWP[0, 0, 4]))
+        self._resampling = Resampling.to_working_radius(radius, height, width)
+        factor = self._resampling.factor
         enlarged = factor > 1
-        self._planes_HWP = network_input(self._magnification.image(image_HW3), radius * factor) if enlarged else planes_HWP
+        self._planes_HWP = network_input(self._resampling.enlarge_image(image_HW3), radius * factor) if enlarged else planes_HWP
 
     def predict(
         self,
         clicks: Sequence[Click],
-        shown: Sequence[ObjectMask] = (),
+        previous_masks: Sequence[ObjectMask] = (),
         delta: NDArray[np.float32] | None = None,
-        blocked: Blocked | None = None,
-        cancelled: Cancelled | None = None,
+        excluded: ExclusionMask | None = None,
+        cancelled: CancellationCheck | None = None,
         *,
         frame: Frame | None = None,
     ) -> Prediction:
@@ -122,9 +101,9 @@ class Predictor:
 
         Args:
             clicks: all clicks on this object so far, in image pixels, oldest first.
-            shown: the object's mask before each of the latest of `clicks`, the last one's last; none = an empty one.
+            previous_masks: the object's mask before each of the latest of `clicks`, the last one's last; none = an empty one.
             delta: `Prediction.delta` of the last click.
-            blocked: where the object may not go; defaults to outside the image.
+            excluded: where the object may not go; defaults to outside the image.
             cancelled: asked between evaluations.
             frame: `Prediction.frame` of the last click, kept while the object lies well inside it.
 
@@ -133,41 +112,44 @@ class Predictor:
             errors.InvalidInput: no click, a click outside the image, or no positive click and no mask to cut from.
             errors.Cancelled: `cancelled` said so.
         """
-        shown = shown or [ObjectMask.empty()]
-        previous = shown[-1]
-        valid = self._checked(clicks, previous)
+        previous_masks = previous_masks or [ObjectMask.empty()]
+        previous = previous_masks[-1]
+        valid = self._validated(clicks, previous)
         frame = self._frame(previous, valid, frame)
-        made = corrections(shown, clicks[-len(shown) :])
-        seen = _Object(valid, previous, blocked or image_box(*self._size), frame, delta, self._magnification, made)
-        return self._settled(seen, clicks, *self._look([seen], cancelled)[0], cancelled)
+        corrections = latest_corrections(previous_masks, clicks[-len(previous_masks) :])
+        excluded = excluded or outside_image(*self._size)
+        target = ObjectInput(valid, previous, excluded, frame, delta, self._resampling, corrections)
+        return self._prediction(target, clicks, *self._predict_frames([target], cancelled)[0], cancelled)
 
-    def predict_many(self, points: Sequence[Click], blocked: Blocked | None = None) -> list[Prediction]:
+    def predict_many(self, points: Sequence[Click], excluded: ExclusionMask | None = None) -> list[Prediction]:
         """One nucleus per positive click, each as `predict` gives it alone, in forward passes of up to 32 frames.
 
         Raises:
             errors.Precondition: no image is set.
             errors.InvalidInput: a click is negative or outside the image.
         """
-        blocked, nothing, found = blocked or image_box(*self._size), ObjectMask.empty(), []
+        excluded, nothing, found = excluded or outside_image(*self._size), ObjectMask.empty(), []
         objects = [
-            _Object([p], nothing, blocked, self._frame(nothing, [p], None), None, self._magnification)
+            ObjectInput([p], nothing, excluded, self._frame(nothing, [p], None), None, self._resampling)
             for p in points
-            if self._checked([p], nothing)
+            if self._validated([p], nothing)
         ]
         for start in range(0, len(objects), BATCH):
             batch = objects[start : start + BATCH]
-            looks = self._look(batch, None)
-            found += [self._settled(o, o.clicks, *look, None) for o, look in zip(batch, looks, strict=True)]
+            predicted = self._predict_frames(batch, None)
+            found += [self._prediction(o, o.clicks, *result, None) for o, result in zip(batch, predicted, strict=True)]
         return found
 
-    def _frame(self, mask: ObjectMask, clicks: Sequence[Click], kept: Frame | None) -> Frame:
-        """Where to look, in pixels that the network sees."""
+    def _frame(self, mask: ObjectMask, clicks: Sequence[Click], last_frame: Frame | None) -> Frame:
+        """The zoom-in frame, in pixels that the network sees."""
         assert self._planes_HWP is not None
         height, width = self._planes_HWP.shape[:2]
-        magnified = [self._magnification.click(click) for click in clicks]
-        return frame_for(self._magnification.object(mask), magnified, self._smallest, height, width, kept=kept)
+        network_clicks = [self._resampling.enlarge_click(click) for click in clicks]
+        return frame_for(
+            self._resampling.enlarge_object(mask), network_clicks, self._smallest, height, width, last_frame=last_frame
+        )
 
-    def _checked(self, clicks: Sequence[Click], previous: ObjectMask) -> list[Click]:
+    def _validated(self, clicks: Sequence[Click], previous: ObjectMask) -> list[Click]:
         if self._planes_HWP is None:
             raise errors.Precondition("no image is set: call set_image first")
         height, width = self._size
@@ -178,59 +160,66 @@ class Predictor:
                 raise errors.InvalidInput(f"click ({click.x}, {click.y}) is outside the image of {width} x {height} pixels")
         if not previous.area and not any(click.positive for click in clicks):
             raise errors.InvalidInput("the first click of an object must be positive: click on the nucleus first")
-        return valid_clicks(clicks)
+        return deduplicate_clicks(clicks)
 
-    def _settled(
-        self, seen: _Object, clicks: Sequence[Click], refined: Refined, mask: ObjectMask, cancelled: Cancelled | None
+    def _prediction(
+        self,
+        target: ObjectInput,
+        clicks: Sequence[Click],
+        refined: RefinementResult,
+        mask: ObjectMask,
+        cancelled: CancellationCheck | None,
     ) -> Prediction:
-        """The prediction; while the mask outgrows the frame, zoom out and look again."""
+        """The prediction; while the mask outgrows the frame, zoom out and predict again."""
         while True:
-            larger = self._frame(mask, seen.clicks, seen.frame)
-            if larger.size <= seen.frame.size:
+            larger = self._frame(mask, target.clicks, target.frame)
+            if larger.size <= target.frame.size:
                 break
-            seen = replace(seen, frame=larger)
-            refined, mask = self._look([seen], cancelled)[0]
-        shown, probability_HW = self._magnification.reduced(seen.frame, refined.probability)
-        inside_HW = mask.within(shown.x, shown.y, shown.size, shown.size)
-        magnified = [self._magnification.click(click) for click in clicks]
+            target = replace(target, frame=larger)
+            refined, mask = self._predict_frames([target], cancelled)[0]
+        image_frame, probability_HW = self._resampling.reduce(target.frame, refined.probability)
+        inside_HW = mask.crop(image_frame.x, image_frame.y, image_frame.size, image_frame.size)
+        network_clicks = [self._resampling.enlarge_click(click) for click in clicks]
         return Prediction(
             mask,
             float(probability_HW[inside_HW].mean()) if inside_HW.any() else 0.0,
-            all(honoured_by(mask, seen.clicks)),
+            all(honoured_by(mask, target.clicks)),
             honoured_by(mask, clicks),
-            honoured_by_probability(seen.frame, refined.probability, self._magnification.object(mask), magnified),
+            honoured_by_probability(target.frame, refined.probability, self._resampling.enlarge_object(mask), network_clicks),
             refined.evaluations,
             refined.delta,
-            seen.frame,
-            (shown, probability_HW),
-            seen.spent,
+            target.frame,
+            (image_frame, probability_HW),
+            target.times,
         )
 
-    def _look(self, objects: Sequence[_Object], cancelled: Cancelled | None) -> list[tuple[Refined, ObjectMask]]:
+    def _predict_frames(
+        self, objects: Sequence[ObjectInput], cancelled: CancellationCheck | None
+    ) -> list[tuple[RefinementResult, ObjectMask]]:
         """Predict in frames of one size; what a mask has outside its frame stays."""
         started = perf_counter()
         inputs = self._inputs(objects)
         features_NCHW = self._backbone.encode(*inputs)
         encoded = perf_counter()
         views = self._refine(objects, features_NCHW, inputs, cancelled)
-        refined = [averaged(views[i :: len(objects)]) for i in range(len(objects))]
+        refined = [average_views(views[i :: len(objects)]) for i in range(len(objects))]
         done = perf_counter()
-        for seen in objects:
-            seen.spent.encoding += 1000 * (encoded - started) / len(objects)
-            seen.spent.refining += 1000 * (done - encoded) / len(objects)
-        return [(found, self._finished(seen, found.probability)) for seen, found in zip(objects, refined, strict=True)]
+        for target in objects:
+            target.times.encoding += 1000 * (encoded - started) / len(objects)
+            target.times.refining += 1000 * (done - encoded) / len(objects)
+        return [(found, self._assembled_mask(o, found.probability)) for o, found in zip(objects, refined, strict=True)]
 
-    def _inputs(self, objects: Sequence[_Object]) -> tuple[Tensor, Tensor, Tensor]:
+    def _inputs(self, objects: Sequence[ObjectInput]) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's inputs on the device, all objects as they are, then all mirrored where asked for."""
         assert self._planes_HWP is not None
         size, views = objects[0].frame.size, len(self._mirrored)
         image_NPHW = np.empty((views, len(objects), self._planes_HWP.shape[2], size, size), np.float32)
         clicks_N2HW = np.empty((views, len(objects), 2, size, size), np.float32)
         previous_N1HW = np.empty((views, len(objects), 1, size, size), np.float32)
-        for i, seen in enumerate(objects):
-            np.divide(seen.frame.pixels(self._planes_HWP).transpose(2, 0, 1), np.float32(255), out=image_NPHW[0, i])
-            clicks_N2HW[0, i] = click_maps(seen.local(), size, size, self._network.config.clicks)
-            previous_N1HW[0, i] = seen.seen()
+        for i, target in enumerate(objects):
+            np.divide(target.frame.pixels(self._planes_HWP).transpose(2, 0, 1), np.float32(255), out=image_NPHW[0, i])
+            clicks_N2HW[0, i] = click_maps(target.frame_clicks(), size, size, self._network.config.clicks)
+            previous_N1HW[0, i] = target.frame_mask()
         arrays = (image_NPHW, clicks_N2HW, previous_N1HW)
         for array in arrays:
             array[1:] = array[:1, ..., ::-1]
@@ -239,17 +228,17 @@ class Predictor:
 
     def _refine(
         self,
-        objects: Sequence[_Object],
+        objects: Sequence[ObjectInput],
         features_NCHW: Tensor,
         inputs: tuple[Tensor, Tensor, Tensor],
-        cancelled: Cancelled | None,
-    ) -> list[Refined]:
+        cancelled: CancellationCheck | None,
+    ) -> list[RefinementResult]:
         """Refine every view of every object, views after one another; mirrored views are turned back."""
         last, count = objects[0].frame.size - 1, len(self._mirrored)
-        found: list[Refined] = []
+        found: list[RefinementResult] = []
         for view, mirrored in enumerate(self._mirrored):
             part = slice(view * len(objects), (view + 1) * len(objects))
-            clicks = [[replace(c, x=last - c.x) for c in o.local()] if mirrored else o.local() for o in objects]
+            clicks = [[replace(c, x=last - c.x) for c in o.frame_clicks()] if mirrored else o.frame_clicks() for o in objects]
             deltas = [None if o.delta is None else np.split(o.delta, count)[view] for o in objects]
             image, maps, previous = (tensor[part] for tensor in inputs)
             refined = refine_many(
@@ -258,32 +247,36 @@ class Predictor:
                 clicks,
                 deltas,
                 self._options,
-                inputs=Inputs(image, maps, previous),
+                inputs=EncoderInputs(image, maps, previous),
                 cancelled=cancelled,
             )
             found += [replace(r, probability=r.probability[:, ::-1]) for r in refined] if mirrored else refined
         return found
 
-    def _finished(self, seen: _Object, probability_HW: NDArray[np.float32]) -> ObjectMask:
-        """The whole mask after the frame's part was shaped and finished."""
+    def _assembled_mask(self, target: ObjectInput, probability_HW: NDArray[np.float32]) -> ObjectMask:
+        """The whole mask, its part in the frame thresholded and postprocessed."""
         assert self._planes_HWP is not None
-        started, frame, clicks, previous_HW = perf_counter(), seen.frame, seen.local(), seen.seen()
+        started, frame, clicks, previous_HW = perf_counter(), target.frame, target.frame_clicks(), target.frame_mask()
         planes_HWP = frame.pixels(self._planes_HWP)
-        radius = radius_of(float(planes_HWP[0, 0, 4]))
-        found: list[Outline] = []
-        if self._outline:
-            found = outlines(probability_HW, margin(planes_HWP), radius, clicks, previous_HW, many=bool(seen.made))
-        shown, reduced_HW = self._magnification.reduced(frame, probability_HW)
-        local = Shaping(
+        radius = level_to_radius(float(planes_HWP[0, 0, 4]))
+        found: list[Contour] = []
+        if self._contours:
+            all_sizes = bool(target.corrections)
+            found = candidate_contours(
+                probability_HW, haematoxylin_margin(planes_HWP), radius, clicks, previous_HW, all_sizes=all_sizes
+            )
+        image_frame, reduced_HW = self._resampling.reduce(frame, probability_HW)
+        assembly = MaskAssembly(
             frame,
-            shown,
-            self._magnification.factor,
+            image_frame,
+            self._resampling.factor,
             reduced_HW,
-            [click.moved(-shown.x, -shown.y) for click in seen.clicks],
-            seen.blocked(shown.x, shown.y, shown.size, shown.size),
-            seen.previous,
-            anew=self._outline,  # an outline answers all clicks at once; where none fits, to mix both rules is worst
+            [click.translated(-image_frame.x, -image_frame.y) for click in target.clicks],
+            target.excluded(image_frame.x, image_frame.y, image_frame.size, image_frame.size),
+            target.previous,
+            # A contour answers all clicks at once; where none fits, to mix both rules is worst.
+            progressive_merge=not self._contours,
         )
-        whole = local.likeliest(found, seen.made)
-        seen.spent.finishing += 1000 * (perf_counter() - started)
-        return whole
+        mask = assembly.best_mask(found, target.corrections)
+        target.times.finishing += 1000 * (perf_counter() - started)
+        return mask

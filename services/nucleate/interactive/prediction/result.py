@@ -15,7 +15,7 @@ from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.prediction.zoom_in import Frame
 
 # (x, y, width, height) of a box in image pixels -> True where the object may not go: finished neighbours, outside the window.
-Blocked = Callable[[int, int, int, int], Mask]
+ExclusionMask = Callable[[int, int, int, int], Mask]
 
 
 class Backbone(Protocol):
@@ -27,8 +27,8 @@ class Backbone(Protocol):
 
 
 @dataclass
-class Spent:
-    """Milliseconds of wall time by kind of work."""
+class StageTimes:
+    """Milliseconds of wall time by stage of a prediction."""
 
     encoding: float = 0.0
     refining: float = 0.0
@@ -47,9 +47,9 @@ class Prediction:
         honoured_by_network: ... of the refined probability at 0.5 alone, before disobeyed pixels are set in the mask.
         evaluations: of the optimizer.
         delta: where refinement starts at the next click.
-        frame: what was looked at, in pixels that the network sees; where to look at the next click.
+        frame: the zoom-in frame, in pixels that the network sees; the last frame of the next click.
         probability: the same in image pixels, and the nucleus probability in it, float32.
-        spent: where the time went; of a batch, this object's share.
+        times: by stage; of a batch, this object's share.
     """
 
     mask: ObjectMask
@@ -61,10 +61,10 @@ class Prediction:
     delta: NDArray[np.float32]
     frame: Frame
     probability: tuple[Frame, NDArray[np.float32]]
-    spent: Spent
+    times: StageTimes
 
 
-def valid_clicks(clicks: Sequence[Click]) -> list[Click]:
+def deduplicate_clicks(clicks: Sequence[Click]) -> list[Click]:
     """Clicks in order with repeats removed; of two clicks of opposite sign on one pixel the later one counts."""
     latest: dict[tuple[int, int], Click] = {}
     for click in clicks:
@@ -75,7 +75,7 @@ def valid_clicks(clicks: Sequence[Click]) -> list[Click]:
 
 def honoured_by(mask: ObjectMask, clicks: Sequence[Click]) -> tuple[bool, ...]:
     """Whether the mask has each click on its side."""
-    return tuple(mask.holds(click.x, click.y) == click.positive for click in clicks)
+    return tuple(mask.contains(click.x, click.y) == click.positive for click in clicks)
 
 
 def honoured_by_probability(
@@ -86,17 +86,17 @@ def honoured_by_probability(
     for click in clicks:
         x, y = click.x - frame.x, click.y - frame.y
         inside = 0 <= x < frame.size and 0 <= y < frame.size
-        taken = bool(probability_HW[y, x] > 0.5) if inside else mask.holds(click.x, click.y)
+        taken = bool(probability_HW[y, x] > 0.5) if inside else mask.contains(click.x, click.y)
         found.append(taken == click.positive)
     return tuple(found)
 
 
-def image_box(height: int, width: int) -> Blocked:
-    """`Blocked` that only keeps masks inside an image of this size."""
+def outside_image(height: int, width: int) -> ExclusionMask:
+    """`ExclusionMask` that only keeps masks inside an image of this size."""
 
-    def blocked(x: int, y: int, box_width: int, box_height: int) -> Mask:
+    def excluded(x: int, y: int, box_width: int, box_height: int) -> Mask:
         rows, columns = np.arange(y, y + box_height), np.arange(x, x + box_width)
         outside = ((rows < 0) | (rows >= height))[:, None] | ((columns < 0) | (columns >= width))[None, :]
         return np.asarray(outside, bool)
 
-    return blocked
+    return excluded

@@ -1,9 +1,9 @@
-"""At which scale the network looks: images of small nuclei are enlarged until their typical nucleus has a working radius.
+"""The working resolution: images of small nuclei are enlarged until their typical nucleus has a working radius.
 
-Features lie 4 px apart and outlines bend by half a pixel: a nucleus of 5 px radius is three features wide, and an error of one
-pixel costs a third of it. On the three kidney images of the Kumar pool, whose nuclei have a radius of 6 px, the mean IoU after
-one click rises from .68 to .72; on images of typical size little changes. Clicks, masks and probabilities that go in and out
-are of the image's own pixels.
+Features lie 4 px apart and contours are resolved to half a pixel: a nucleus of 5 px radius is three features wide, and an error
+of one pixel costs a third of it. On the three kidney images of the Kumar pool, whose nuclei have a radius of 6 px, the mean IoU
+after one click rises from .68 to .72; on images of typical size little changes. Clicks, masks and probabilities that go in and
+out are of the image's own pixels.
 """
 
 from __future__ import annotations
@@ -19,59 +19,59 @@ from nucleate.interactive.clicks import Click, Mask
 from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.prediction.zoom_in import Frame
 
-WORKING_RADIUS = 18.0  # px, as `scale.typical_radius` measures it
-LARGEST_FACTOR = 2.0
-LEAST_FACTOR = 1.1  # less is not worth the blur
-MOST_PIXELS = 4096 * 4096  # of an enlarged image
+WORKING_RADIUS = 18.0  # px, as `typical_radius` measures it
+MAX_FACTOR = 2.0
+MIN_FACTOR = 1.1  # less is not worth the interpolation
+MAX_PIXELS = 4096 * 4096  # of an enlarged image
 
 
 @dataclass(frozen=True)
-class Magnification:
+class Resampling:
     """How many pixels of the network one pixel of the image is wide; 1 changes nothing."""
 
     factor: float
 
     @classmethod
-    def to_working_radius(cls, radius: float, height: int, width: int) -> Magnification:
+    def to_working_radius(cls, radius: float, height: int, width: int) -> Resampling:
         """What brings nuclei of that typical radius, px, to the working radius, as far as the image stays small enough."""
-        roomy = float(np.sqrt(MOST_PIXELS / (height * width)))
-        factor = min(WORKING_RADIUS / radius, LARGEST_FACTOR, roomy)
-        return cls(factor if factor >= LEAST_FACTOR else 1.0)
+        size_limit = float(np.sqrt(MAX_PIXELS / (height * width)))
+        factor = min(WORKING_RADIUS / radius, MAX_FACTOR, size_limit)
+        return cls(factor if factor >= MIN_FACTOR else 1.0)
 
-    def image(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def enlarge_image(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image enlarged, bicubic."""
         return np.asarray(self._resized(image_HW3, cv2.INTER_CUBIC), np.uint8)
 
-    def labels(self, labels_HW: NDArray[np.int32]) -> NDArray[np.int32]:
+    def enlarge_labels(self, labels_HW: NDArray[np.int32]) -> NDArray[np.int32]:
         """A map of labels enlarged."""
         return np.asarray(self._resized(labels_HW, cv2.INTER_NEAREST_EXACT), np.int32)
 
-    def mask(self, mask_HW: Mask) -> Mask:
+    def enlarge_mask(self, mask_HW: Mask) -> Mask:
         """A map of truth values enlarged."""
         return np.asarray(self._resized(mask_HW.astype(np.uint8), cv2.INTER_NEAREST_EXACT), bool)
 
-    def click(self, click: Click) -> Click:
+    def enlarge_click(self, click: Click) -> Click:
         """The enlarged pixel at the middle of the clicked one; no two clicked pixels share one."""
         return Click(int((click.x + 0.5) * self.factor), int((click.y + 0.5) * self.factor), click.positive)
 
-    def object(self, mask: ObjectMask) -> ObjectMask:
+    def enlarge_object(self, mask: ObjectMask) -> ObjectMask:
         """An object's mask enlarged, with smooth edges."""
         if self.factor == 1 or not mask.area:
             return mask
         bits_HW = np.pad(mask.bits, 1).astype(np.float32)
         left, top = (int(np.floor((start - 1) * self.factor)) for start in (mask.x, mask.y))
         height, width = (int(np.ceil((side + 1) * self.factor)) for side in bits_HW.shape)
-        whole_HW = self._sampled(bits_HW, 1 / self.factor, (left, top), (mask.x - 1, mask.y - 1), (width, height))
-        return ObjectMask.cut(whole_HW > 0.5, left, top)
+        whole_HW = self._resampled(bits_HW, 1 / self.factor, (left, top), (mask.x - 1, mask.y - 1), (width, height))
+        return ObjectMask.from_array(whole_HW > 0.5, left, top)
 
-    def reduced(self, frame: Frame, plane_HW: NDArray[np.float32]) -> tuple[Frame, NDArray[np.float32]]:
+    def reduce(self, frame: Frame, plane_HW: NDArray[np.float32]) -> tuple[Frame, NDArray[np.float32]]:
         """The frame of image pixels that fits one of enlarged pixels best, and a plane, such as a probability, in it."""
         if self.factor == 1:
             return frame, plane_HW
         x, y = (round(start / self.factor) for start in (frame.x, frame.y))
         size = max(round((start + frame.size) / self.factor) - round(start / self.factor) for start in (frame.x, frame.y))
         smooth_HW = np.asarray(cv2.GaussianBlur(plane_HW, (0, 0), 0.35 * self.factor), np.float32)
-        return Frame(x, y, size), self._sampled(smooth_HW, self.factor, (x, y), (frame.x, frame.y), (size, size))
+        return Frame(x, y, size), self._resampled(smooth_HW, self.factor, (x, y), (frame.x, frame.y), (size, size))
 
     def _resized(self, array: NDArray[Any], interpolation: int) -> NDArray[Any]:
         return (
@@ -79,7 +79,7 @@ class Magnification:
         )
 
     @staticmethod
-    def _sampled(
+    def _resampled(
         plane_HW: NDArray[np.float32], step: float, start: tuple[int, int], origin: tuple[int, int], size: tuple[int, int]
     ) -> NDArray[np.float32]:
         """The plane, whose first pixel is `origin`, at pixels of another grid, `step` of the plane's pixels apart."""

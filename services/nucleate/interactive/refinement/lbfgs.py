@@ -12,17 +12,17 @@ from scipy.optimize import fmin_l_bfgs_b
 from torch import Tensor
 
 from nucleate import errors
-from nucleate.interactive.refinement.click_constraints import Asked
-from nucleate.interactive.refinement.modulation import Place
-from nucleate.interactive.refinement.options import Cancelled
+from nucleate.interactive.cancellation import CancellationCheck
+from nucleate.interactive.refinement.click_constraints import ClickConstraints
+from nucleate.interactive.refinement.modulation import AuxiliaryParameters
 
 
-class _Enough(Exception):
+class _Stop(Exception):
     """No further evaluation is needed or allowed."""
 
 
 @dataclass(eq=False)
-class Best:
+class BestIterate:
     """The best point so far; obeying the clicks counts before a low energy. `probability` None = none was finite."""
 
     delta: Tensor
@@ -36,10 +36,18 @@ class Objective:
     """Energy and gradient at a change; remembers the best point seen."""
 
     def __init__(
-        self, place: Place, asked: Asked, inertia: float, limit: int, *, early_stop: bool, cancelled: Cancelled | None
+        self,
+        parameters: AuxiliaryParameters,
+        constraints: ClickConstraints,
+        inertial_weight: float,
+        limit: int,
+        *,
+        early_stop: bool,
+        cancelled: CancellationCheck | None,
     ) -> None:
-        self.best = Best(torch.zeros(place.length, device=asked.sides.device))
-        self._place, self._asked, self._inertia, self._limit = place, asked, inertia, limit
+        self.best = BestIterate(torch.zeros(parameters.length, device=constraints.labels.device))
+        self._parameters, self._constraints = parameters, constraints
+        self._inertial_weight, self._limit = inertial_weight, limit
         self._early_stop, self._cancelled = early_stop, cancelled
 
     def __call__(self, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -50,25 +58,26 @@ class Objective:
         """
         best = self.best
         if best.evaluations >= self._limit:
-            raise _Enough
+            raise _Stop
         if self._cancelled and self._cancelled():
             raise errors.Cancelled("the click was cancelled")
         best.evaluations += 1
-        delta = torch.from_numpy(point.astype(np.float32)).to(self._asked.sides.device).requires_grad_()
-        probability_HW = self._place.logits(delta).sigmoid()
-        energy = self._asked.corrective(probability_HW) + self._inertia * self._place.inertia(delta)
+        delta = torch.from_numpy(point.astype(np.float32)).to(self._constraints.labels.device).requires_grad_()
+        probability_HW = self._parameters.logits(delta).sigmoid()
+        inertial_energy = self._parameters.inertial_energy(delta)
+        energy = self._constraints.corrective_energy(probability_HW) + self._inertial_weight * inertial_energy
         (gradient,) = torch.autograd.grad(energy, delta)
-        value, obeyed = float(energy.detach()), self._asked.satisfied(probability_HW.detach())
+        value, obeyed = float(energy.detach()), self._constraints.satisfied(probability_HW.detach())
         if np.isfinite(value) and (obeyed, -value) > (best.obeyed, -best.energy):
             best.obeyed, best.energy = obeyed, value
             best.delta, best.probability = delta.detach(), probability_HW.detach()
         if obeyed and self._early_stop:
-            raise _Enough
+            raise _Stop
         return value, gradient.cpu().numpy().astype(np.float64)
 
 
-def minimise(objective: Objective, start: Tensor) -> Best:
+def minimise(objective: Objective, start: Tensor) -> BestIterate:
     """Descend from `start` until the objective has had enough or the gradient vanishes."""
-    with contextlib.suppress(_Enough):
+    with contextlib.suppress(_Stop):
         fmin_l_bfgs_b(objective, start.cpu().numpy().astype(np.float64), m=20, factr=0, pgtol=1e-8)
     return objective.best

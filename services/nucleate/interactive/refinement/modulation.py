@@ -1,4 +1,4 @@
-"""Where the network is changed: each place gives the logits under a change, and what the change costs."""
+"""The auxiliary parameters that refinement optimizes: the logits under a change `delta` of them, and its inertial energy."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from torch import Tensor
 
 from nucleate import errors
 from nucleate.interactive.networks.interactive_network import STRIDE, InteractiveNetwork
-from nucleate.interactive.refinement.options import Inputs, Method
+from nucleate.interactive.refinement.options import EncoderInputs, Method
 
 BIAS_WEIGHT = 10.0  # a bias costs ten times as much as a scale, as in the published f-BRS
-INERTIA = 1e-3
+INERTIAL_WEIGHT = 1e-3
 
 
-class Place(Protocol):
-    """A part of the network with a change `delta` of so many values applied; no change = all zero."""
+class AuxiliaryParameters(Protocol):
+    """Parameters of a part of the network; their change `delta` has `length` values, all zero for none.
+
+    `carried_over`: whether the next click starts from the change of the last one.
+    """
 
     length: int
-    kept: bool
+    carried_over: bool
 
     def logits(self, delta: Tensor) -> Tensor:
         """Nucleus logits H x W at full resolution, differentiable in `delta`."""
         ...
 
-    def inertia(self, delta: Tensor) -> Tensor:
+    def inertial_energy(self, delta: Tensor) -> Tensor:
         """Inertial energy, 0 for no change, without its factor lambda."""
         ...
 
@@ -40,70 +43,71 @@ def _scale_bias_energy(delta: Tensor) -> Tensor:
     return scale_C.square().sum() + BIAS_WEIGHT * bias_C.square().sum()
 
 
-class FeatureScale:
+class FeatureScaleBias:
     """f-BRS-A and -B: (1 + ds) * F(x) + db on the first `channels` channels of the encoder's output, 1 x C x h x w."""
 
-    kept = True
+    carried_over = True
 
     def __init__(self, network: InteractiveNetwork, features_1CHW: Tensor, channels: int) -> None:
         self.length = 2 * channels
         self.head, self.features, self._rest = network.head, features_1CHW, features_1CHW.shape[1] - channels
 
     def logits(self, delta: Tensor) -> Tensor:
-        """See `Place`."""
-        return self.read(delta)[0]
+        """See `AuxiliaryParameters`."""
+        return self.decode(delta)[0]
 
-    def read(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits H x W, and the head's class vectors 1 x K x D behind them."""
+    def decode(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits H x W, and the head's region representations 1 x K x D behind them."""
         scale_C, bias_C = (F.pad(part, (0, self._rest)) for part in delta.chunk(2))
         changed_1CHW = torch.addcmul(bias_C[None, :, None, None], self.features, 1 + scale_C[None, :, None, None])
         pixels_1DHW = self.head.pixels(changed_1CHW)
-        objects_1KD = self.head.objects(self.head.auxiliary(changed_1CHW), pixels_1DHW)
-        return _full_size(self.head.classify(self.head.describe(pixels_1DHW, objects_1KD))), objects_1KD
+        regions_1KD = self.head.region_representations(self.head.auxiliary(changed_1CHW), pixels_1DHW)
+        return _full_size(self.head.classify(self.head.augmented_representations(pixels_1DHW, regions_1KD))), regions_1KD
 
-    def inertia(self, delta: Tensor) -> Tensor:
+    def inertial_energy(self, delta: Tensor) -> Tensor:
         """|ds|^2 + 10 |db|^2."""
         return _scale_bias_energy(delta)
 
 
-class LastScale:
+class ClassifierScaleBias:
     """f-BRS-C: scale and bias on what the head's last classifier reads; everything before it runs once."""
 
-    kept = True
+    carried_over = True
 
     def __init__(self, network: InteractiveNetwork, features_1CHW: Tensor) -> None:
         head = network.head
         with torch.no_grad():
             pixels_1DHW = head.pixels(features_1CHW)
-            self._mixed_1DHW = head.describe(pixels_1DHW, head.objects(head.auxiliary(features_1CHW), pixels_1DHW))
-        self.length = 2 * self._mixed_1DHW.shape[1]
+            regions_1KD = head.region_representations(head.auxiliary(features_1CHW), pixels_1DHW)
+            self._augmented_1DHW = head.augmented_representations(pixels_1DHW, regions_1KD)
+        self.length = 2 * self._augmented_1DHW.shape[1]
         self._classify = head.classify
 
     def logits(self, delta: Tensor) -> Tensor:
-        """See `Place`."""
+        """See `AuxiliaryParameters`."""
         scale_D, bias_D = (part[None, :, None, None] for part in delta.chunk(2))
-        return _full_size(self._classify(torch.addcmul(bias_D, self._mixed_1DHW, 1 + scale_D)))
+        return _full_size(self._classify(torch.addcmul(bias_D, self._augmented_1DHW, 1 + scale_D)))
 
-    def inertia(self, delta: Tensor) -> Tensor:
+    def inertial_energy(self, delta: Tensor) -> Tensor:
         """|ds|^2 + 10 |db|^2."""
         return _scale_bias_energy(delta)
 
 
-class InputShift:
+class InputPerturbation:
     """BRS and RGB-BRS: a change of every pixel of the click maps or of the image planes, through the whole network.
 
-    The change belongs to the clicks so far (Jang & Kim start every click from its own maps), so it is not kept.
+    The change belongs to the clicks so far (Jang & Kim start every click from its own maps), so it is not carried over.
     """
 
-    kept = False
+    carried_over = False
 
-    def __init__(self, network: InteractiveNetwork, inputs: Inputs, *, image: bool) -> None:
+    def __init__(self, network: InteractiveNetwork, inputs: EncoderInputs, *, image: bool) -> None:
         self._network, self._inputs, self._image = network, inputs, image
         self._shape = (inputs.image if image else inputs.clicks).shape
         self.length = self._shape.numel()
 
     def logits(self, delta: Tensor) -> Tensor:
-        """See `Place`."""
+        """See `AuxiliaryParameters`."""
         image_1PHW, clicks_12HW = self._inputs.image, self._inputs.clicks
         if self._image:
             image_1PHW = image_1PHW + delta.view(self._shape)
@@ -112,13 +116,15 @@ class InputShift:
         logits_11HW, _ = self._network(image_1PHW, clicks_12HW, self._inputs.previous)
         return torch.as_tensor(logits_11HW[0, 0])
 
-    def inertia(self, delta: Tensor) -> Tensor:
+    def inertial_energy(self, delta: Tensor) -> Tensor:
         """|z - z_0|^2."""
         return delta.square().sum()
 
 
-def place_for(method: Method, network: InteractiveNetwork, features_1CHW: Tensor, inputs: Inputs | None) -> Place:
-    """The place that a method changes.
+def auxiliary_parameters(
+    method: Method, network: InteractiveNetwork, features_1CHW: Tensor, inputs: EncoderInputs | None
+) -> AuxiliaryParameters:
+    """The parameters that a method optimizes.
 
     Raises:
         errors.InvalidInput: BRS or RGB-BRS without the encoder's inputs.
@@ -127,10 +133,10 @@ def place_for(method: Method, network: InteractiveNetwork, features_1CHW: Tensor
         case Method.BRS | Method.RGB_BRS:
             if inputs is None:
                 raise errors.InvalidInput(f"{method} changes the network's inputs: give them")
-            return InputShift(network, inputs, image=method is Method.RGB_BRS)
+            return InputPerturbation(network, inputs, image=method is Method.RGB_BRS)
         case Method.FBRS_C:
-            return LastScale(network, features_1CHW)
+            return ClassifierScaleBias(network, features_1CHW)
         case Method.FBRS_A:
-            return FeatureScale(network, features_1CHW, 15 * network.config.width)
+            return FeatureScaleBias(network, features_1CHW, 15 * network.config.width)
         case _:
-            return FeatureScale(network, features_1CHW, features_1CHW.shape[1])
+            return FeatureScaleBias(network, features_1CHW, features_1CHW.shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Asked between evaluations; True ends the work with `errors.Cancelled`.
-Cancelled = Callable[[], bool]
-
 
 class Method(StrEnum):
-    """What is changed until the clicks are obeyed, and by which solver.
+    """Which auxiliary parameters are optimized until the clicks are obeyed, and by which solver.
 
     BRS changes the click maps (Jang & Kim 2019), RGB_BRS the image, both through the whole encoder. f-BRS (Sofiiuk et al. 2020)
     scales and shifts the channels of a feature: A the backbone's own, B those and the segmentation feature beside them (report
@@ -39,40 +36,40 @@ class RefinementOptions:
     Attributes:
         method: what is changed, and how.
         most_evaluations: of the energy and its gradient per click; never exceeded, 0 = no refinement.
-        inertia: lambda, the weight of the change against the clicks; None = the method's own.
-        early_stop: off spends all evaluations even when the clicks are obeyed.
+        inertial_weight: lambda, of the inertial energy beside the corrective one; None = the method's own.
+        early_stop: off makes all evaluations even when the clicks are obeyed.
     """
 
     method: Method = Method.GAUSS_NEWTON
     most_evaluations: int = 20
-    inertia: float | None = None
+    inertial_weight: float | None = None
     early_stop: bool = True
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
-    """What the encoder saw, float32 in 0..1: image planes N x P x H x W, click maps N x 2 x H x W, masks N x 1 x H x W."""
+class EncoderInputs:
+    """The encoder's inputs, float32 in 0..1: image planes N x P x H x W, click maps N x 2 x H x W, masks N x 1 x H x W."""
 
     image: Tensor
     clicks: Tensor
     previous: Tensor
 
-    def of(self, index: int) -> Inputs:
+    def item(self, index: int) -> EncoderInputs:
         """The inputs of one item, N = 1."""
         item = slice(index, index + 1)
-        return Inputs(self.image[item], self.clicks[item], self.previous[item])
+        return EncoderInputs(self.image[item], self.clicks[item], self.previous[item])
 
 
 @dataclass(frozen=True, eq=False)
-class Refined:
+class RefinementResult:
     """What refinement gives.
 
     Attributes:
         probability: of the nucleus, H x W float32 at full resolution, always finite.
-        delta: the change behind it, where the next click starts: scales then biases; empty where it is not kept between
-            clicks (BRS, RGB-BRS).
+        delta: the change behind it, where the next click starts: scales then biases; empty where it is not carried over
+            to the next click (BRS, RGB-BRS).
         evaluations: how often energy and gradient were evaluated.
-        obeyed: every pixel that the clicks ask for is on its side.
+        obeyed: every constrained pixel is on its side.
     """
 
     probability: NDArray[np.float32]
@@ -81,11 +78,11 @@ class Refined:
     obeyed: bool
 
 
-def averaged(views: Sequence[Refined]) -> Refined:
+def average_views(views: Sequence[RefinementResult]) -> RefinementResult:
     """The mean probability of an object's views; each view keeps its own change."""
     if len(views) == 1:
         return views[0]
-    return Refined(
+    return RefinementResult(
         np.mean([view.probability for view in views], axis=0, dtype=np.float32),
         np.concatenate([view.delta for view in views]),
         sum(view.evaluations for view in views),

@@ -1,4 +1,4 @@
-"""One entry to all methods of refinement."""
+"""Refinement by any method, of one frame or of many."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nucleate.interactive.cancellation import CancellationCheck
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.networks.interactive_network import STRIDE, InteractiveNetwork
 from nucleate.interactive.refinement import gauss_newton
-from nucleate.interactive.refinement.click_constraints import Asked
+from nucleate.interactive.refinement.click_constraints import ClickConstraints
 from nucleate.interactive.refinement.gauss_newton import GaussNewton
-from nucleate.interactive.refinement.lbfgs import Best, Objective, minimise
-from nucleate.interactive.refinement.modulation import INERTIA, FeatureScale, Place, place_for
-from nucleate.interactive.refinement.options import Cancelled, Inputs, Method, Refined, RefinementOptions
+from nucleate.interactive.refinement.lbfgs import BestIterate, Objective, minimise
+from nucleate.interactive.refinement.modulation import (
+    INERTIAL_WEIGHT,
+    AuxiliaryParameters,
+    FeatureScaleBias,
+    auxiliary_parameters,
+)
+from nucleate.interactive.refinement.options import EncoderInputs, Method, RefinementOptions, RefinementResult
 
 
 def refine(
@@ -28,9 +34,9 @@ def refine(
     delta: NDArray[np.float32] | None = None,
     options: RefinementOptions | None = None,
     *,
-    inputs: Inputs | None = None,
-    cancelled: Cancelled | None = None,
-) -> Refined:
+    inputs: EncoderInputs | None = None,
+    cancelled: CancellationCheck | None = None,
+) -> RefinementResult:
     """Probability of the nucleus after refinement; one head pass and no evaluation when all clicks are obeyed as it is.
 
     Args:
@@ -46,42 +52,58 @@ def refine(
         errors.Cancelled: `cancelled` said so.
         errors.InvalidInput: BRS or RGB-BRS without `inputs`.
     """
-    options, network = options or RefinementOptions(), network.settled(features_1CHW)
+    options, network = options or RefinementOptions(), network.with_selected_mask(features_1CHW)
     height, width = STRIDE * features_1CHW.shape[2], STRIDE * features_1CHW.shape[3]
-    asked = _asked(options.method, clicks, height, width, features_1CHW.device)
-    place = place_for(options.method, network, features_1CHW, inputs)
-    start, probability_HW = _start(place, None if options.method is Method.NONE else delta, features_1CHW.device)
+    constraints = _constraints(options.method, clicks, height, width, features_1CHW.device)
+    parameters = auxiliary_parameters(options.method, network, features_1CHW, inputs)
+    start, probability_HW = _start(parameters, None if options.method is Method.NONE else delta, features_1CHW.device)
     if probability_HW is None:
-        return Refined(np.zeros((height, width), np.float32), np.zeros(0, np.float32), 0, obeyed=False)
-    obeyed = asked.satisfied(probability_HW, clicked_only=options.method is Method.GAUSS_NEWTON)
-    limit = 0 if options.method is Method.NONE or not len(asked.pixels) else options.most_evaluations
+        return RefinementResult(np.zeros((height, width), np.float32), np.zeros(0, np.float32), 0, obeyed=False)
+    obeyed = constraints.satisfied(probability_HW, clicked_only=options.method is Method.GAUSS_NEWTON)
+    limit = 0 if options.method is Method.NONE or not len(constraints.pixels) else options.most_evaluations
     if (obeyed and options.early_stop) or limit < 1:
-        return _refined(place, probability_HW, start, 0, obeyed=obeyed)
+        return _result(parameters, probability_HW, start, 0, obeyed=obeyed)
     solve = _gauss_newton if options.method is Method.GAUSS_NEWTON else _lbfgs
-    best = solve(place, asked, start, options, cancelled)
+    best = solve(parameters, constraints, start, options, cancelled)
     if best.probability is None:
-        return _refined(place, probability_HW, start, best.evaluations, obeyed=obeyed)
-    return _refined(place, best.probability, best.delta, best.evaluations, obeyed=best.obeyed)
+        return _result(parameters, probability_HW, start, best.evaluations, obeyed=obeyed)
+    return _result(parameters, best.probability, best.delta, best.evaluations, obeyed=best.obeyed)
 
 
-def _lbfgs(place: Place, asked: Asked, start: Tensor, options: RefinementOptions, cancelled: Cancelled | None) -> Best:
-    inertia = INERTIA if options.inertia is None else options.inertia
-    objective = Objective(place, asked, inertia, options.most_evaluations, early_stop=options.early_stop, cancelled=cancelled)
+def _lbfgs(
+    parameters: AuxiliaryParameters,
+    constraints: ClickConstraints,
+    start: Tensor,
+    options: RefinementOptions,
+    cancelled: CancellationCheck | None,
+) -> BestIterate:
+    inertial_weight = INERTIAL_WEIGHT if options.inertial_weight is None else options.inertial_weight
+    objective = Objective(
+        parameters, constraints, inertial_weight, options.most_evaluations, early_stop=options.early_stop, cancelled=cancelled
+    )
     return minimise(objective, start)
 
 
-def _gauss_newton(place: Place, asked: Asked, start: Tensor, options: RefinementOptions, cancelled: Cancelled | None) -> Best:
+def _gauss_newton(
+    parameters: AuxiliaryParameters,
+    constraints: ClickConstraints,
+    start: Tensor,
+    options: RefinementOptions,
+    cancelled: CancellationCheck | None,
+) -> BestIterate:
     """Gauss-Newton steps; where they leave a click disobeyed, what remains of the evaluations goes to L-BFGS."""
-    assert isinstance(place, FeatureScale)
-    inertia = gauss_newton.INERTIA if options.inertia is None else options.inertia
+    assert isinstance(parameters, FeatureScaleBias)
+    inertial_weight = gauss_newton.INERTIAL_WEIGHT if options.inertial_weight is None else options.inertial_weight
     if options.early_stop:
-        options = replace(options, most_evaluations=min(options.most_evaluations, gauss_newton.MOST_EVALUATIONS))
-    share = math.ceil(gauss_newton.SHARE * options.most_evaluations)
-    best = GaussNewton(place, asked, inertia, share, early_stop=options.early_stop, cancelled=cancelled).minimise(start)
+        options = replace(options, most_evaluations=min(options.most_evaluations, gauss_newton.MAX_EVALUATIONS))
+    share = math.ceil(gauss_newton.EVALUATION_SHARE * options.most_evaluations)
+    best = GaussNewton(
+        parameters, constraints, inertial_weight, share, early_stop=options.early_stop, cancelled=cancelled
+    ).minimise(start)
     if best.obeyed and options.early_stop:
         return best
-    rest = replace(options, most_evaluations=options.most_evaluations - best.evaluations, inertia=None)
-    other = _lbfgs(place, asked, start if best.probability is None else best.delta, rest, cancelled)
+    rest = replace(options, most_evaluations=options.most_evaluations - best.evaluations, inertial_weight=None)
+    other = _lbfgs(parameters, constraints, start if best.probability is None else best.delta, rest, cancelled)
     other.evaluations += best.evaluations
     return other if other.obeyed or best.probability is None else replace(best, evaluations=other.evaluations)
 
@@ -93,17 +115,17 @@ def refine_many(
     deltas: Sequence[NDArray[np.float32] | None],
     options: RefinementOptions | None = None,
     *,
-    inputs: Inputs | None = None,
-    cancelled: Cancelled | None = None,
-) -> list[Refined]:
-    """`refine` for many frames of one size; new objects are read in one head pass and refined only where it disobeys.
+    inputs: EncoderInputs | None = None,
+    cancelled: CancellationCheck | None = None,
+) -> list[RefinementResult]:
+    """`refine` for many frames of one size; new objects are decoded in one head pass and refined only where it disobeys.
 
     Raises:
         errors.Cancelled: `cancelled` said so.
         errors.InvalidInput: BRS or RGB-BRS without `inputs`.
     """
     count = len(clicks)
-    plain: list[Refined | None] = [None] * count
+    plain: list[RefinementResult | None] = [None] * count
     if count > 1 and all(delta is None for delta in deltas):
         plain = _unrefined(network, features_NCHW, clicks, options or RefinementOptions(), inputs)
     return [
@@ -114,7 +136,7 @@ def refine_many(
             clicks[i],
             deltas[i],
             options,
-            inputs=inputs.of(i) if inputs else None,
+            inputs=inputs.item(i) if inputs else None,
             cancelled=cancelled,
         )
         for i in range(count)
@@ -126,40 +148,46 @@ def _unrefined(
     features_NCHW: Tensor,
     clicks: Sequence[Sequence[Click]],
     options: RefinementOptions,
-    inputs: Inputs | None,
-) -> list[Refined | None]:
+    inputs: EncoderInputs | None,
+) -> list[RefinementResult | None]:
     """What obeys its clicks as it is; None for what must be refined."""
     with torch.no_grad():
         probability_NHW = network.decode(features_NCHW)[0][:, 0].sigmoid()
     height, width = probability_NHW.shape[1:]
-    found: list[Refined | None] = []
+    found: list[RefinementResult | None] = []
     for i, probability_HW in enumerate(probability_NHW):
-        asked = _asked(options.method, clicks[i], height, width, features_NCHW.device)
-        if asked.satisfied(probability_HW, clicked_only=options.method is Method.GAUSS_NEWTON) and options.early_stop:
-            place = place_for(options.method, network, features_NCHW[i : i + 1], inputs.of(i) if inputs else None)
-            nothing = torch.zeros(place.length, device=features_NCHW.device)
-            found.append(_refined(place, probability_HW, nothing, 0, obeyed=True))
+        constraints = _constraints(options.method, clicks[i], height, width, features_NCHW.device)
+        if constraints.satisfied(probability_HW, clicked_only=options.method is Method.GAUSS_NEWTON) and options.early_stop:
+            parameters = auxiliary_parameters(
+                options.method, network, features_NCHW[i : i + 1], inputs.item(i) if inputs else None
+            )
+            unchanged = torch.zeros(parameters.length, device=features_NCHW.device)
+            found.append(_result(parameters, probability_HW, unchanged, 0, obeyed=True))
         else:
             found.append(None)
     return found
 
 
-def _asked(method: Method, clicks: Sequence[Click], height: int, width: int, device: torch.device) -> Asked:
-    return (Asked.points if method is Method.BRS else Asked.windows)(clicks, height, width, device)
+def _constraints(method: Method, clicks: Sequence[Click], height: int, width: int, device: torch.device) -> ClickConstraints:
+    return (ClickConstraints.points if method is Method.BRS else ClickConstraints.windows)(clicks, height, width, device)
 
 
-def _start(place: Place, delta: NDArray[np.float32] | None, device: torch.device) -> tuple[Tensor, Tensor | None]:
+def _start(
+    parameters: AuxiliaryParameters, delta: NDArray[np.float32] | None, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
     """Where to start, from the last click's change if that gives finite numbers, and the probability; None = not finite."""
-    nothing = torch.zeros(place.length, device=device)
-    given = nothing if delta is None or len(delta) != place.length else torch.from_numpy(delta).to(device)
-    for start in (given, nothing):
+    unchanged = torch.zeros(parameters.length, device=device)
+    given = unchanged if delta is None or len(delta) != parameters.length else torch.from_numpy(delta).to(device)
+    for start in (given, unchanged):
         with torch.no_grad():
-            probability_HW = place.logits(start).sigmoid()
+            probability_HW = parameters.logits(start).sigmoid()
         if bool(probability_HW.isfinite().all()):
             return start, probability_HW
-    return nothing, None
+    return unchanged, None
 
 
-def _refined(place: Place, probability_HW: Tensor, delta: Tensor, evaluations: int, *, obeyed: bool) -> Refined:
-    kept = delta.cpu().numpy() if place.kept else np.zeros(0, np.float32)
-    return Refined(probability_HW.cpu().numpy(), kept, evaluations, obeyed)
+def _result(
+    parameters: AuxiliaryParameters, probability_HW: Tensor, delta: Tensor, evaluations: int, *, obeyed: bool
+) -> RefinementResult:
+    kept = delta.cpu().numpy() if parameters.carried_over else np.zeros(0, np.float32)
+    return RefinementResult(probability_HW.cpu().numpy(), kept, evaluations, obeyed)

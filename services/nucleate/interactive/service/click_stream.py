@@ -19,7 +19,7 @@ _RETRY_SECONDS = 5.0
 _UNKNOWN = errors.InvalidInput("the request holds no call that this service knows")
 
 
-def until_gone(requests: Iterable[M]) -> Iterator[M]:
+def read_stream(requests: Iterable[M]) -> Iterator[M]:
     """The messages of a stream.
 
     Raises:
@@ -31,11 +31,11 @@ def until_gone(requests: Iterable[M]) -> Iterator[M]:
         raise errors.Cancelled("the caller has gone") from None
 
 
-class Interactions:
-    """At most `most` streams at a time: each holds a thread of the server. `calls` has the unary call of each request."""
+class ClickStreams:
+    """At most `max_streams` streams at a time, as each holds a thread. `calls` has the unary call of each request."""
 
-    def __init__(self, calls: Mapping[str, Call], most: int) -> None:
-        self._calls, self._most, self._open = calls, most, 0
+    def __init__(self, calls: Mapping[str, Call], max_streams: int) -> None:
+        self._calls, self._max_streams, self._open = calls, max_streams, 0
         self._lock = threading.Lock()
 
     @property
@@ -49,14 +49,14 @@ class Interactions:
         Raises:
             errors.Overloaded: too many streams are open.
         """
-        with self._counted():
+        with self._open_stream():
             try:
-                for request in until_gone(requests):
-                    yield self._one(request, context)
+                for request in read_stream(requests):
+                    yield self._answer_one(request, context)
             except errors.Cancelled:
                 return
 
-    def _one(self, request: pb.InteractRequest, context: grpc.ServicerContext) -> pb.InteractResponse:
+    def _answer_one(self, request: pb.InteractRequest, context: grpc.ServicerContext) -> pb.InteractResponse:
         kind = request.WhichOneof("call")
         try:
             answer: dict[str, Any] = {"error": call_error(_UNKNOWN)}
@@ -69,9 +69,9 @@ class Interactions:
         return pb.InteractResponse(request_id=request.request_id, **answer)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _open_stream(self) -> Iterator[None]:
         with self._lock:
-            if self._open >= self._most:
+            if self._open >= self._max_streams:
                 raise errors.Overloaded(f"{self._open} streams are open already: call again later", _RETRY_SECONDS)
             self._open += 1
         try:

@@ -12,16 +12,16 @@ from nucleate import errors
 from nucleate.dataset.manifest import BlobRef
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.refinement import Method, RefinementOptions
-from nucleate.interactive.sessions.calls import Clicked
+from nucleate.interactive.sessions.calls import ClickResult
 from nucleate.interactive.sessions.event_log import Event
 from nucleate.interactive.sessions.event_payloads import mask_to_json, probability_values
-from nucleate.interactive.sessions.objects import Accepted
+from nucleate.interactive.sessions.objects import AcceptedObject
 from nucleate.interactive.sessions.session import Session
 from nucleate.runtime.blobs import Blobs
 from nucleate.v1 import common_pb2
 from nucleate.v1 import interactive_pb2 as pb
 
-MOST_EVALUATIONS = 200
+MAX_EVALUATIONS = 200
 _METHOD = "REFINEMENT_METHOD_"
 
 
@@ -30,7 +30,7 @@ def message_text(message: Any) -> str:
     return json_format.MessageToJson(message, indent=None, sort_keys=True)
 
 
-def clicks_of(placed: Sequence[pb.PlacedClick]) -> list[Click]:
+def clicks_from_messages(placed: Sequence[pb.PlacedClick]) -> list[Click]:
     """Clicks in order."""
     return [Click(each.x, each.y, each.positive) for each in placed]
 
@@ -50,7 +50,7 @@ def mask_or_none(found: Mapping[str, Any] | None) -> pb.Mask | None:
     return mask_message(found) if found and found["runs"] else None
 
 
-def click_message(clicked: Clicked) -> pb.ClickResponse:
+def click_message(clicked: ClickResult) -> pb.ClickResponse:
     """What came of a click."""
     found = clicked.outcome
     return pb.ClickResponse(
@@ -101,13 +101,13 @@ def change_message(event: Event) -> pb.Change:
 
 
 def session_message(session: Session) -> pb.Session:
-    """The session as it stands; the object in work is among the objects, with its mask so far."""
+    """The session as it stands; the active object is among the objects, with its mask so far."""
     with session.lock:
         state, w = session.state, session.state.window
         shown = dict(state.objects)
-        if state.work:
-            shown[state.work.object_id] = Accepted(state.work.mask, state.work.clicks)
-        steps = state.work.steps if state.work else ()
+        if state.active:
+            shown[state.active.object_id] = AcceptedObject(state.active.mask, state.active.clicks)
+        steps = state.active.steps if state.active else ()
         return pb.Session(
             session_id=session.log.session_id,
             window=window_message(w.x, w.y, w.width, w.height),
@@ -115,7 +115,7 @@ def session_message(session: Session) -> pb.Session:
                 pb.SessionObject(object_id=i, mask=mask_message(mask_to_json(found.mask)), clicks=found.clicks)
                 for i, found in sorted(shown.items())
             ],
-            object_id=state.work.object_id if state.work else 0,
+            object_id=state.active.object_id if state.active else 0,
             clicks=[pb.PlacedClick(x=s.click.x, y=s.click.y, positive=s.click.positive) for s in steps],
             sequence=state.sequence,
             closed=state.closing is not None,
@@ -130,8 +130,8 @@ def refinement_message(asked: pb.Refinement, defaults: RefinementOptions) -> pb.
     """
     if asked.method not in pb.RefinementMethod.values():
         raise errors.InvalidInput(f"refinement method {asked.method} is unknown here: choose one of the protocol's")
-    if asked.most_evaluations > MOST_EVALUATIONS:
-        raise errors.InvalidInput(f"{asked.most_evaluations} evaluations per click: at most {MOST_EVALUATIONS} are made")
+    if asked.most_evaluations > MAX_EVALUATIONS:
+        raise errors.InvalidInput(f"{asked.most_evaluations} evaluations per click: at most {MAX_EVALUATIONS} are made")
     method = asked.method or pb.RefinementMethod.Value(_METHOD + defaults.method.name)
     evaluations = asked.most_evaluations or defaults.most_evaluations
     return pb.Refinement(method=pb.RefinementMethod.Name(method), most_evaluations=evaluations, spend_all=asked.spend_all)

@@ -1,4 +1,4 @@
-"""What an operator sees of the service: clicks, where their time went, and how long the line is."""
+"""Metrics of the service: clicks, their time by stage, and how long the queue is."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MILLISECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0, 200.0, 400.0, 1000
 EVALUATIONS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0, 100.0, 200.0)
 
 
-class Figures:
-    """Of one server, in its registry."""
+class ClickMetrics:
+    """Clicks of one server, in its registry, and gauges."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -27,7 +27,7 @@ class Figures:
             "nucleate_click_milliseconds", "Milliseconds per click by work", ("work",), buckets=MILLISECONDS, registry=registry
         )
 
-    def click(self, outcome: Mapping[str, Any], storing: float) -> None:
+    def observe_click(self, outcome: Mapping[str, Any], storing: float) -> None:
         """Count a click that the network has answered."""
         self._clicks.inc()
         self._disobeyed.inc(not outcome["clicks_obeyed"])
@@ -35,6 +35,6 @@ class Figures:
         for work, milliseconds in {**outcome["spent"], "storing": storing}.items():
             self._spent.labels(work).observe(milliseconds)
 
-    def watch(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Read a figure whenever the figures are read."""
+    def add_gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Add a gauge that calls `read` at every scrape."""
         Gauge(f"nucleate_interactive_{name}", help_text, registry=self._registry).set_function(read)

@@ -17,7 +17,7 @@ from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.interactive.refinement import RefinementOptions
 
 
-def pin_threads(count: int) -> None:
+def set_torch_threads(count: int) -> None:
     """Let torch use that many threads for what this thread asks of it; others keep the number they have set."""
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
@@ -55,8 +55,8 @@ def read_network(kind: str, files: Mapping[str, Callable[[], bytes]], card: byte
 class ModelCache:
     """The latest few models of a replica."""
 
-    def __init__(self, device: str, threads: int, most: int = 4) -> None:
-        self._device, self._threads, self._most = device, threads, most
+    def __init__(self, device: str, threads: int, max_models: int = 4) -> None:
+        self._device, self._threads, self._max_models = device, threads, max_models
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -67,7 +67,7 @@ class ModelCache:
                 read, network = read_network(kind, files, card())
                 backbone = load_backbone(network, files[BACKBONE](), self._device, self._threads)
                 self._loaded[key] = LoadedModel(read, network.to(self._device), backbone, self._device)
-                while len(self._loaded) > self._most:
+                while len(self._loaded) > self._max_models:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return self._loaded[key]

@@ -15,17 +15,17 @@ from nucleate import errors
 from nucleate.interactive.clicks import Click
 from nucleate.interactive.refinement import RefinementOptions
 from nucleate.interactive.service import messages
-from nucleate.interactive.service.click_stream import Interactions, until_gone
-from nucleate.interactive.service.metrics import Figures
-from nucleate.interactive.service.model_cache import ModelCache, pin_threads
-from nucleate.interactive.service.session_opening import Opening
+from nucleate.interactive.service.click_stream import ClickStreams, read_stream
+from nucleate.interactive.service.metrics import ClickMetrics
+from nucleate.interactive.service.model_cache import ModelCache, set_torch_threads
+from nucleate.interactive.service.session_opening import StoredSessionOpener
 from nucleate.interactive.service.settings import InteractiveSettings
 from nucleate.interactive.service.training_job import train_model
-from nucleate.interactive.service.uploads import Uploads
-from nucleate.interactive.sessions.backpressure import Gate
+from nucleate.interactive.service.uploads import ImageUploads
+from nucleate.interactive.sessions.backpressure import ConcurrencyLimiter
 from nucleate.interactive.sessions.calls import Sessions
 from nucleate.interactive.sessions.session import Limits
-from nucleate.interactive.sessions.session_cache import LiveLimits, LiveSessions
+from nucleate.interactive.sessions.session_cache import CacheLimits, SessionCache
 from nucleate.interactive.training.profiles import profile_named
 from nucleate.learning.device import choose_device
 from nucleate.runtime.server import ServiceContext
@@ -44,15 +44,16 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
         threads = settings.threads or len(os.sched_getaffinity(0))
         self._jobs = context.jobs
         self._train = partial(train_model, blobs=blobs, device=device, threads=threads)
-        gate = Gate(settings.places, settings.most_waiting, partial(pin_threads, settings.click_threads))
+        set_threads = partial(set_torch_threads, settings.click_threads)
+        limiter = ConcurrencyLimiter(settings.slots, settings.most_waiting, set_threads)
         limits = Limits(seconds=SECONDS_PER_DAY * settings.session_days)
         models = ModelCache(device, settings.click_threads)
-        self._opening = Opening(blobs, models, default_refinement(settings), limits, default_model=settings.model)
-        live = LiveSessions(LiveLimits(settings.live_sessions, settings.live_bytes, 60 * settings.live_minutes))
-        live.sweep()
-        self._sessions = Sessions(context.store, self._opening, gate, live, limits)
-        self._uploads = Uploads(blobs, gate, settings.image_bytes, settings.upload_bytes)
-        self._interactions = Interactions(
+        self._opener = StoredSessionOpener(blobs, models, default_refinement(settings), limits, default_model=settings.model)
+        cache = SessionCache(CacheLimits(settings.live_sessions, settings.live_bytes, 60 * settings.live_minutes))
+        cache.start_eviction()
+        self._sessions = Sessions(context.store, self._opener, limiter, cache, limits)
+        self._uploads = ImageUploads(blobs, limiter, settings.image_bytes, settings.upload_bytes)
+        self._streams = ClickStreams(
             {
                 "open": self.OpenSession,
                 "click": self.Click,
@@ -66,11 +67,11 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
             },
             settings.streams,
         )
-        self._figures = Figures(context.registry)
-        self._figures.watch("waiting", "Calls in line for a prediction", lambda: gate.waiting)
-        self._figures.watch("streams", "Streams of clicks that are open", lambda: self._interactions.streams)
-        self._figures.watch("live_sessions", "Sessions in memory", lambda: len(live))
-        self._figures.watch("live_bytes", "Bytes of their images and maps", lambda: live.size)
+        self._metrics = ClickMetrics(context.registry)
+        self._metrics.add_gauge("waiting", "Calls in line for a prediction", lambda: limiter.waiting)
+        self._metrics.add_gauge("streams", "Streams of clicks that are open", lambda: self._streams.streams)
+        self._metrics.add_gauge("live_sessions", "Sessions in memory", lambda: len(cache))
+        self._metrics.add_gauge("live_bytes", "Bytes of their images and maps", lambda: cache.nbytes)
 
     def Train(
         self, request: pb.InteractiveServiceTrainRequest, context: grpc.ServicerContext
@@ -82,7 +83,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
 
     def PutImage(self, request_iterator: Iterator[pb.PutImageRequest], context: grpc.ServicerContext) -> pb.PutImageResponse:
         """Store an image that comes in chunks."""
-        return self._uploads.put(until_gone(request_iterator), lambda: not context.is_active())
+        return self._uploads.put(read_stream(request_iterator), lambda: not context.is_active())
 
     def OpenSession(self, request: pb.OpenSessionRequest, context: grpc.ServicerContext) -> pb.OpenSessionResponse:
         """Open a session, or go on with it."""
@@ -106,12 +107,12 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
             probability=request.probability,
         )
         if clicked.storing:
-            self._figures.click(clicked.outcome, clicked.storing)
+            self._metrics.observe_click(clicked.outcome, clicked.storing)
         return messages.click_message(clicked)
 
     def ClickMany(self, request: pb.ClickManyRequest, context: grpc.ServicerContext) -> pb.ClickManyResponse:
         """Make an object of each click."""
-        clicks = messages.clicks_of(request.clicks)
+        clicks = messages.clicks_from_messages(request.clicks)
         event = self._sessions.click_many(request.session_id, request.sequence, clicks, lambda: not context.is_active())
         return pb.ClickManyResponse(
             objects=[messages.clicked_object(each) for each in event.outcome["objects"]],
@@ -126,7 +127,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
             raise errors.InvalidInput("the request names no proposals: send an instance map, or classical")
         arguments = {"source": named, "instances": messages.message_text(request.instances)}
         event = self._sessions.propose(
-            request.session_id, request.sequence, arguments, partial(self._opening.proposed, request)
+            request.session_id, request.sequence, arguments, partial(self._opener.read_proposals, request)
         )
         objects = [messages.object_message(each) for each in event.outcome["objects"]]
         return pb.ProposeResponse(objects=objects, sequence=request.sequence + 1)
@@ -143,7 +144,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
         return pb.RedoResponse(change=change, sequence=request.sequence + 1)
 
     def SelectObject(self, request: pb.SelectObjectRequest, context: grpc.ServicerContext) -> pb.SelectObjectResponse:
-        """Take an object back into work."""
+        """Take an object as the active one."""
         event = self._sessions.select(request.session_id, request.sequence, request.object_id)
         return pb.SelectObjectResponse(mask=messages.mask_or_none(event.outcome["mask"]), sequence=request.sequence + 1)
 
@@ -153,7 +154,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
         return pb.DeleteObjectResponse(sequence=request.sequence + 1)
 
     def Accept(self, request: pb.AcceptRequest, context: grpc.ServicerContext) -> pb.AcceptResponse:
-        """Finish the object in work."""
+        """Finish the active object."""
         event = self._sessions.accept(request.session_id, request.sequence)
         return pb.AcceptResponse(object_id=event.outcome["object_id"], sequence=request.sequence + 1)
 
@@ -161,7 +162,7 @@ class InteractiveServicer(interactive_pb2_grpc.InteractiveServiceServicer):
         self, request_iterator: Iterator[pb.InteractRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.InteractResponse]:
         """The same calls on one stream."""
-        return self._interactions.answer(request_iterator, context)
+        return self._streams.answer(request_iterator, context)
 
     def CloseSession(self, request: pb.CloseSessionRequest, context: grpc.ServicerContext) -> pb.CloseSessionResponse:
         """End the session."""

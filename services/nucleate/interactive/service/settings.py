@@ -29,7 +29,7 @@ class InteractiveSettings(ServiceSettings):
     most_waiting: int = Field(default=64, ge=0, description="calls in line for a prediction; others are refused with a hint")
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """Predictions at once."""
         return self.compute or max(1, len(os.sched_getaffinity(0)) // self.click_threads)
 

@@ -7,7 +7,7 @@ from functools import partial
 from nucleate.dataset.manifest import Dataset
 from nucleate.interactive.networks.model_file import KIND, ModelCard, pack
 from nucleate.interactive.service.messages import blob_reader, file_readers
-from nucleate.interactive.service.model_cache import pin_threads, read_network
+from nucleate.interactive.service.model_cache import read_network, set_torch_threads
 from nucleate.interactive.training.loop import train
 from nucleate.interactive.training.profiles import profile_named
 from nucleate.runtime.blobs import Blobs
@@ -22,7 +22,7 @@ def train_model(
     request: pb.InteractiveServiceTrainRequest, blobs: Blobs, device: str, threads: int, job: Job
 ) -> pb.InteractiveServiceTrainResult:
     """Train on `threads` threads as the request says; see `training.loop.train`."""
-    pin_threads(threads)
+    set_torch_threads(threads)
     profile, parent, initial = profile_named(request.profile), "", None
     if request.initial != common_pb2.Model():
         parent, card = request.initial.card.sha256, blobs.get(request.initial.card)

@@ -1,4 +1,4 @@
-"""Backpressure: so many pieces of work at once, so many in line, and a refusal with a hint beyond."""
+"""Backpressure: a limit of calls at once, a bounded queue, and a refusal with a time to retry after beyond."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from nucleate import errors
+from nucleate.interactive.cancellation import CancellationCheck
 
-Cancelled = Callable[[], bool]
-_LOOK_EVERY = 0.05  # seconds between looks whether a caller in line has gone
-_SHARE = 0.1  # weight of the latest turn in the running mean of their length
+_POLL_SECONDS = 0.05  # between checks whether a queued caller has gone
+_SMOOTHING = 0.1  # of the exponential moving average of the seconds that a slot is held
 
 
-class Gate:
-    """Turns in the order of asking: `places` at once, at most `most_waiting` callers in line."""
+class ConcurrencyLimiter:
+    """`slots` calls at once, at most `max_waiting` in a first-in, first-out queue."""
 
-    def __init__(self, places: int, most_waiting: int, prepare: Callable[[], None] = lambda: None) -> None:
-        """`prepare` is called by every thread that has its turn, before its work."""
-        self._free, self._places, self._most_waiting, self._prepare = places, places, most_waiting, prepare
-        self._line: deque[threading.Event] = deque()
+    def __init__(self, slots: int, max_waiting: int, initializer: Callable[[], None] = lambda: None) -> None:
+        """`initializer` is called by every thread that has a slot, before its work."""
+        self._free, self._slots, self._max_waiting, self._initializer = slots, slots, max_waiting, initializer
+        self._queue: deque[threading.Event] = deque()
         self._lock = threading.Lock()
         self._seconds = 0.1
 
     @property
     def waiting(self) -> int:
-        """Callers in line."""
-        return len(self._line)
+        """Callers in the queue."""
+        return len(self._queue)
 
     @contextmanager
-    def turn(self, cancelled: Cancelled | None = None, *, begun: bool = False) -> Iterator[float]:
-        """Wait for a place and hold it; yields the milliseconds waited. Work that has `begun` may wait however long the line.
+    def slot(self, cancelled: CancellationCheck | None = None, *, admitted: bool = False) -> Iterator[float]:
+        """Wait for a slot and hold it; yields the milliseconds waited. One `admitted` before may wait however long the queue.
 
         Raises:
-            errors.Overloaded: the line is full.
+            errors.Overloaded: the queue is full.
             errors.Cancelled: `cancelled` said so while waiting.
         """
         asked = time.perf_counter()
-        self._enter(cancelled, begun=begun)
+        self._acquire(cancelled, admitted=admitted)
         entered = time.perf_counter()
         try:
-            self._prepare()
+            self._initializer()
             yield 1000 * (entered - asked)
         finally:
-            self._leave(time.perf_counter() - entered)
+            self._release(time.perf_counter() - entered)
 
-    def _enter(self, cancelled: Cancelled | None, *, begun: bool) -> None:
+    def _acquire(self, cancelled: CancellationCheck | None, *, admitted: bool) -> None:
         with self._lock:
             if self._free:
                 self._free -= 1
                 return
-            if len(self._line) >= self._most_waiting and not begun:
-                raise errors.Overloaded(f"{len(self._line)} calls are in line already: call again later", self._hint())
-            place = threading.Event()
-            self._line.append(place)
-        while not place.wait(_LOOK_EVERY if cancelled else None):
-            if cancelled and cancelled() and self._left_line(place):
+            if len(self._queue) >= self._max_waiting and not admitted:
+                raise errors.Overloaded(f"{len(self._queue)} calls are in line already: call again later", self._retry_after())
+            ticket = threading.Event()
+            self._queue.append(ticket)
+        while not ticket.wait(_POLL_SECONDS if cancelled else None):
+            if cancelled and cancelled() and self._withdraw(ticket):
                 raise errors.Cancelled("the call was cancelled while it waited")
 
-    def _left_line(self, place: threading.Event) -> bool:
-        """Give the place in line up; False when its turn has come meanwhile."""
+    def _withdraw(self, ticket: threading.Event) -> bool:
+        """Leave the queue; False when a slot was given meanwhile."""
         with self._lock:
-            if place.is_set():
+            if ticket.is_set():
                 return False
-            self._line.remove(place)
+            self._queue.remove(ticket)
             return True
 
-    def _leave(self, seconds: float) -> None:
+    def _release(self, seconds: float) -> None:
         with self._lock:
-            self._seconds += _SHARE * (seconds - self._seconds)
-            if self._line:
-                self._line.popleft().set()
+            self._seconds += _SMOOTHING * (seconds - self._seconds)
+            if self._queue:
+                self._queue.popleft().set()
             else:
                 self._free += 1
 
-    def _hint(self) -> float:
-        """Seconds after which half of the line will have had its turn."""
-        return max(0.05, self._seconds * (1 + len(self._line) / 2) / self._places)
+    def _retry_after(self) -> float:
+        """Seconds after which half of the queue will have had a slot."""
+        return max(0.05, self._seconds * (1 + len(self._queue) / 2) / self._slots)

@@ -18,7 +18,7 @@ from nucleate import errors
 
 OPEN, CLICK, CLICK_MANY, PROPOSE, CLOSE = "open", "click", "click_many", "propose", "close"
 UNDO, REDO, SELECT, DELETE, ACCEPT = "undo", "redo", "select", "delete", "accept"
-MOST_AHEAD = 32  # events
+MAX_READ_AHEAD = 32  # events
 _READERS = ThreadPoolExecutor(16, thread_name_prefix="session-log")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,160}")
 
@@ -75,7 +75,7 @@ class SessionLog:
                 if event is None:
                     return
                 yield event
-            sequence, width = sequence + width, min(2 * width, MOST_AHEAD)
+            sequence, width = sequence + width, min(2 * width, MAX_READ_AHEAD)
 
     def append(self, sequence: int, event: Event) -> bool:
         """Write event number `sequence`; False when somebody else has."""

@@ -1,4 +1,4 @@
-"""What a session consists of: its window, its objects, the clicks behind the one in work."""
+"""What a session consists of: its window, its objects, the clicks behind the active one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Box:
     width: int
     height: int
 
-    def holds(self, x: int, y: int) -> bool:
+    def contains(self, x: int, y: int) -> bool:
         """Whether the pixel lies in it."""
         return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """One click with what came of it: the mask, the change of the network and the frame behind it, and the call's answer."""
+class ClickStep:
+    """One click with its outcome: the mask, the change of the auxiliary parameters, the frame, and the call's answer."""
 
     click: Click
     mask: ObjectMask
@@ -40,21 +40,21 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Accepted:
-    """A finished object, or a proposal nobody has touched (`clicks` = 0)."""
+class AcceptedObject:
+    """A finished object, or a proposal nobody has clicked (`clicks` = 0)."""
 
     mask: ObjectMask
     clicks: int
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """The object in work; `original` is what it was when it was selected, empty for a new one."""
+class ActiveObject:
+    """The object that clicks go to ("in work"); `original` is what it was when it was selected, empty for a new one."""
 
     object_id: int
     original: ObjectMask
     original_clicks: int
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ClickStep, ...] = ()
 
     @property
     def mask(self) -> ObjectMask:
@@ -63,7 +63,7 @@ class Work:
 
     @property
     def clicks(self) -> int:
-        """Clicks spent on it so far, those of earlier rounds included."""
+        """Clicks spent on it so far, those before it was selected included."""
         return self.original_clicks + len(self.steps)
 
     def at(self, x: int, y: int) -> Click | None:

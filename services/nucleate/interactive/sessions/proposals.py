@@ -11,14 +11,14 @@ from scipy import ndimage
 from nucleate.interactive.clicks import Mask
 from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.sessions.objects import Box
-from nucleate.pathology.instances.instance_map import areas, boxes, relabel
+from nucleate.pathology.instances.instance_map import areas, bounding_boxes, relabel
 
-SLIVER = 10  # px: a proposal with less than this left is not taken, unless that is all there ever was of it
-MOST_TAKEN = 0.5  # part of a proposal that may lie on objects the session already has
+MIN_FRAGMENT_AREA = 10  # px: a proposal with less than this left is not taken, unless that is all there ever was of it
+MAX_OVERLAP = 0.5  # part of a proposal that may lie on objects the session already has
 
 
 def cut_proposals(
-    labels_HW: NDArray[np.int32], window: Box, canvas_HW: NDArray[np.int32] | None = None
+    labels_HW: NDArray[np.int32], window: Box, instances_HW: NDArray[np.int32] | None = None
 ) -> Iterator[ObjectMask]:
     """Masks of the nuclei of a map of the whole image, cut to the window and to what the map of the window leaves free.
 
@@ -28,23 +28,23 @@ def cut_proposals(
     whole_HW = relabel(labels_HW)
     whole = areas(whole_HW)
     seen_HW = whole_HW[window.y : window.y + window.height, window.x : window.x + window.width]
-    for label, box in enumerate(boxes(seen_HW), 1):
+    for label, box in enumerate(bounding_boxes(seen_HW), 1):
         if box is None:
             continue
         mask_HW = seen_HW[box] == label
-        if canvas_HW is not None:
-            mask_HW = _free(mask_HW, canvas_HW[box] > 0)
-        if np.count_nonzero(mask_HW) >= min(SLIVER, int(whole[label])):
-            yield ObjectMask.cut(mask_HW, window.x + box[1].start, window.y + box[0].start)
+        if instances_HW is not None:
+            mask_HW = _free_part(mask_HW, instances_HW[box] > 0)
+        if np.count_nonzero(mask_HW) >= min(MIN_FRAGMENT_AREA, int(whole[label])):
+            yield ObjectMask.from_array(mask_HW, window.x + box[1].start, window.y + box[0].start)
 
 
-def _free(mask_HW: Mask, taken_HW: Mask) -> Mask:
-    """The largest piece of the mask off `taken_HW`; nothing when most of it is taken."""
-    free_HW = mask_HW & ~taken_HW
+def _free_part(mask_HW: Mask, excluded_HW: Mask) -> Mask:
+    """The largest piece of the mask off `excluded_HW`; nothing when most of it is taken."""
+    free_HW = mask_HW & ~excluded_HW
     left, area = int(np.count_nonzero(free_HW)), int(np.count_nonzero(mask_HW))
     if left == area:
         return mask_HW
-    if area - left > MOST_TAKEN * area:
+    if area - left > MAX_OVERLAP * area:
         return np.zeros_like(mask_HW)
     pieces_HW, count = ndimage.label(free_HW)
     return free_HW if count < 2 else np.asarray(pieces_HW == 1 + np.bincount(pieces_HW[free_HW])[1:].argmax(), bool)

@@ -1,4 +1,4 @@
-"""One session in one replica: its material, its state, and the rule by which it moves on."""
+"""One session in one replica: its inputs, its state, and the rule by which events are appended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.sessions.event_log import Event, SessionLog
 from nucleate.interactive.sessions.objects import Box
 from nucleate.interactive.sessions.proposals import cut_proposals
-from nucleate.interactive.sessions.session_input import Material
+from nucleate.interactive.sessions.session_input import SessionInput
 from nucleate.interactive.sessions.state import SessionState
 
 
@@ -33,8 +33,8 @@ class Limits:
 class Session:
     """One session in this replica; another replica may be ahead of it. Use it under its `lock`."""
 
-    def __init__(self, log: SessionLog, request: str, material: Material, limits: Limits, state: SessionState) -> None:
-        self.log, self.request, self.material, self.limits = log, request, material, limits
+    def __init__(self, log: SessionLog, request: str, inputs: SessionInput, limits: Limits, state: SessionState) -> None:
+        self.log, self.request, self.inputs, self.limits = log, request, inputs, limits
         self.state = state
         self.lock = threading.Lock()
 
@@ -43,19 +43,19 @@ class Session:
         for event in self.log.follow(self.state.sequence):
             self.state.apply(event)
 
-    def require_fresh(self) -> None:
+    def require_unexpired(self) -> None:
         """Refuse what has expired; a closed session stays readable.
 
         Raises:
             errors.SessionExpired: nothing has changed it for too long.
         """
-        idle = time.time() - self.state.touched_at
+        idle = time.time() - self.state.modified_at
         if idle > self.limits.seconds and not self.state.closing:
             days = idle / 86400
             raise errors.SessionExpired(f"session {self.log.session_id} expired, idle for {days:.1f} days: open a new one")
 
-    def stands_at(self, sequence: int) -> bool:
-        """Whether the session can move on from `sequence`; False: that event has been written.
+    def accepts_sequence(self, sequence: int) -> bool:
+        """Whether event `sequence` can be appended; False: that event has been written.
 
         Raises:
             errors.SessionConflict: the log is shorter than `sequence`.
@@ -64,14 +64,14 @@ class Session:
             errors.TooLarge: its log is full.
         """
         if sequence >= self.state.sequence:
-            idle = time.time() - self.state.touched_at > self.limits.seconds
+            idle = time.time() - self.state.modified_at > self.limits.seconds
             if idle or sequence > self.state.sequence:
                 self.catch_up()
         if sequence > self.state.sequence:
-            raise errors.SessionConflict(self._moved(sequence))
+            raise errors.SessionConflict(self._conflict_message(sequence))
         if sequence < self.state.sequence:
             return False
-        self.require_fresh()
+        self.require_unexpired()
         if self.state.closing:
             raise errors.Precondition(f"session {self.log.session_id} is closed: open a new one")
         if sequence >= self.limits.events:
@@ -83,31 +83,31 @@ class Session:
 
         Raises:
             errors.SessionConflict: another call has written that event, or the log is shorter than `sequence`.
-            And what `stands_at` and `compute` raise; nothing is written then.
+            And what `accepts_sequence` and `compute` raise; nothing is written then.
         """
-        if not self.stands_at(sequence):
-            return self._written(sequence, kind, arguments)
+        if not self.accepts_sequence(sequence):
+            return self._existing_event(sequence, kind, arguments)
         event = Event(kind, arguments, compute())
         if not self.log.append(sequence, event):
             self.catch_up()
-            return self._written(sequence, kind, arguments)
+            return self._existing_event(sequence, kind, arguments)
         self.state.apply(event)
         return event
 
-    def _written(self, sequence: int, kind: str, arguments: Mapping[str, Any]) -> Event:
+    def _existing_event(self, sequence: int, kind: str, arguments: Mapping[str, Any]) -> Event:
         written = self.log.read(sequence)
         if written is None or (written.kind, written.arguments) != (kind, arguments):
             if self.state.closing:
                 raise errors.Precondition(f"session {self.log.session_id} is closed: open a new one")
-            raise errors.SessionConflict(self._moved(sequence))
+            raise errors.SessionConflict(self._conflict_message(sequence))
         return written
 
-    def _moved(self, sequence: int) -> str:
+    def _conflict_message(self, sequence: int) -> str:
         at = self.state.sequence
         return f"session {self.log.session_id} is at sequence {at}, the call says {sequence}: read the session and try again"
 
 
-def opening_state(
+def initial_state(
     name: str, image_HW3: NDArray[np.uint8], window: Box, proposals_HW: NDArray[np.int32] | None, limits: Limits
 ) -> SessionState:
     """State of a new session, started with the proposals.
@@ -120,7 +120,7 @@ def opening_state(
         return SessionState(window)
     require_same_size(name, image_HW3, proposals_HW)
     masks = list(cut_proposals(proposals_HW, window))
-    require_room(limits, 0, len(masks))
+    require_capacity(limits, 0, len(masks))
     return SessionState(window, masks)
 
 
@@ -131,7 +131,7 @@ def require_same_size(name: str, image_HW3: NDArray[np.uint8], proposals_HW: NDA
         raise errors.SizeMismatch(f"{name} has {width} x {height} pixels, but its proposals have {found[1]} x {found[0]}")
 
 
-def require_room(limits: Limits, present: int, more: int) -> None:
+def require_capacity(limits: Limits, present: int, more: int) -> None:
     """Refuse objects beyond the limit."""
     if present + more > limits.objects:
         raise errors.TooLarge(
@@ -141,8 +141,8 @@ def require_room(limits: Limits, present: int, more: int) -> None:
 
 def require_idle(state: SessionState) -> None:
     """An object with clicks must be accepted first; one only selected goes back as it was."""
-    if state.work and state.work.steps:
-        raise errors.Precondition(f"object {state.work.object_id} is in work: accept it, undo its clicks or delete it first")
+    if state.active and state.active.steps:
+        raise errors.Precondition(f"object {state.active.object_id} is in work: accept it, undo its clicks or delete it first")
 
 
 def object_mask(session: Session, object_id: int) -> ObjectMask:

@@ -13,18 +13,18 @@ from nucleate.interactive.sessions.session import Session
 
 
 @dataclass(frozen=True)
-class LiveLimits:
+class CacheLimits:
     """Most sessions, most bytes of their images and maps together, and seconds without a call after which one is dropped."""
 
     sessions: int = 256
-    size: int = 1 << 30
+    nbytes: int = 1 << 30
     idle_seconds: float = 1800.0
 
 
-class LiveSessions:
+class SessionCache:
     """Sessions that need not be rebuilt from their log. Dropping one loses nothing."""
 
-    def __init__(self, limits: LiveLimits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: CacheLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
         self._sessions: OrderedDict[str, tuple[Session, float]] = OrderedDict()
         self._building: dict[str, threading.Lock] = {}
@@ -34,15 +34,15 @@ class LiveSessions:
         return len(self._sessions)
 
     @property
-    def size(self) -> int:
+    def nbytes(self) -> int:
         """Bytes of their images, each counted once, and maps."""
         with self._lock:
-            return self._size()
+            return self._nbytes()
 
-    def _size(self) -> int:
-        pictures = {id(session.material.picture): session.material.picture for session, _ in self._sessions.values()}
-        maps = sum(session.state.canvas_HW.nbytes for session, _ in self._sessions.values())
-        return maps + sum(picture.size for picture in pictures.values())
+    def _nbytes(self) -> int:
+        images = {id(session.inputs.prepared): session.inputs.prepared for session, _ in self._sessions.values()}
+        maps = sum(session.state.instances_HW.nbytes for session, _ in self._sessions.values())
+        return maps + sum(image.nbytes for image in images.values())
 
     def find(self, session_id: str) -> Session | None:
         """The session, which counts as used."""
@@ -60,33 +60,35 @@ class LiveSessions:
             building = self._building.setdefault(session_id, threading.Lock())
         with building:
             try:
-                return self.find(session_id) or self._keep(session_id, build())
+                return self.find(session_id) or self._insert(session_id, build())
             finally:
                 with self._lock:
                     self._building.pop(session_id, None)
 
-    def _keep(self, session_id: str, session: Session) -> Session:
+    def _insert(self, session_id: str, session: Session) -> Session:
         with self._lock:
             self._sessions[session_id] = (session, self._clock())
-            while len(self._sessions) > 1 and (len(self._sessions) > self._limits.sessions or self._size() > self._limits.size):
+            while len(self._sessions) > 1 and (
+                len(self._sessions) > self._limits.sessions or self._nbytes() > self._limits.nbytes
+            ):
                 self._sessions.popitem(last=False)
         return session
 
-    def drop_idle(self) -> None:
-        """Forget what has not been used for long."""
+    def evict_idle(self) -> None:
+        """Drop what has not been used for `idle_seconds`."""
         with self._lock:
             oldest = self._clock() - self._limits.idle_seconds
             for session_id in [name for name, (_, used) in self._sessions.items() if used < oldest]:
                 del self._sessions[session_id]
 
-    def sweep(self) -> None:
+    def start_eviction(self) -> None:
         """Drop idle sessions from time to time, in a thread that ends when these sessions are gone."""
         every = min(max(self._limits.idle_seconds / 4, 1.0), 60.0)
-        threading.Thread(target=_sweep, args=(weakref.ref(self), every), name="idle-sessions", daemon=True).start()
+        threading.Thread(target=_evict_periodically, args=(weakref.ref(self), every), name="idle-sessions", daemon=True).start()
 
 
-def _sweep(reference: weakref.ref[LiveSessions], every: float) -> None:
-    while (live := reference()) is not None:
-        live.drop_idle()
-        del live
+def _evict_periodically(reference: weakref.ref[SessionCache], every: float) -> None:
+    while (cache := reference()) is not None:
+        cache.evict_idle()
+        del cache
         time.sleep(every)

@@ -1,4 +1,4 @@
-"""What a session works on, and who gives it."""
+"""The inputs of a session: an image with a predictor prepared for it, and a window; and where they come from."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from nucleate.interactive.prediction.predictor import Predictor
 from nucleate.interactive.sessions.objects import Box
 from nucleate.interactive.sessions.state import SessionState
 
-MOST_WINDOW_PIXELS = 4096 * 4096
+MAX_WINDOW_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class PreparedImage:
     """An image and a predictor that has it set; sessions on one image share it, as neither changes."""
 
     image: NDArray[np.uint8]
     predictor: Predictor
 
     @property
-    def size(self) -> int:
+    def nbytes(self) -> int:
         """Bytes of the image and of what the network sees of it."""
         return self.image.nbytes + self.predictor.nbytes
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What a session works on."""
+class SessionInput:
+    """The image and the window of it that a session annotates."""
 
-    picture: Picture
+    prepared: PreparedImage
     window: Box
 
     def pixels(self) -> NDArray[np.uint8]:
         """The window's pixels, contiguous."""
         w = self.window
-        return np.ascontiguousarray(self.picture.image[w.y : w.y + w.height, w.x : w.x + w.width])
+        return np.ascontiguousarray(self.prepared.image[w.y : w.y + w.height, w.x : w.x + w.width])
 
 
 def window_for(name: str, image_HW3: NDArray[np.uint8], window: Box | None) -> Box:
@@ -55,19 +55,19 @@ def window_for(name: str, image_HW3: NDArray[np.uint8], window: Box | None) -> B
         raise errors.InvalidInput(
             f"window of {w.width} x {w.height} pixels at ({w.x}, {w.y}) does not lie in {name} of {width} x {height} pixels"
         )
-    if w.width * w.height > MOST_WINDOW_PIXELS:
+    if w.width * w.height > MAX_WINDOW_PIXELS:
         raise errors.TooLarge(f"window of {w.width} x {w.height} pixels: annotate at most 4096 x 4096 at a time")
     return w
 
 
-class Opener(Protocol):
+class SessionOpener(Protocol):
     """From the text of an open request to what it names, so that any replica can take a session up; and to its result."""
 
     def resolve(self, request: str) -> str:
         """The request with the service's defaults filled in, as they are now."""
         ...
 
-    def open(self, resolved: str) -> tuple[Material, SessionState]:
+    def open(self, resolved: str) -> tuple[SessionInput, SessionState]:
         """Fetch and check everything that it names."""
         ...
 

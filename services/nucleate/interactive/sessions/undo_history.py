@@ -6,63 +6,63 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nucleate.interactive.sessions.objects import Accepted, Work
+from nucleate.interactive.sessions.objects import AcceptedObject, ActiveObject
 
-DEPTH = 100  # calls that can be taken back
+MAX_UNDO = 100  # calls that can be taken back
 
 
 @dataclass(frozen=True, eq=False)
 class Transition:
-    """One change of a session: finished objects by id (None = there is none) and the object in work, before and after."""
+    """One change of a session: finished objects by id (None = there is none) and the active object, before and after."""
 
-    work_before: Work | None
-    work_after: Work | None
-    before: Mapping[int, Accepted | None] = field(default_factory=dict)
-    after: Mapping[int, Accepted | None] = field(default_factory=dict)
+    active_before: ActiveObject | None
+    active_after: ActiveObject | None
+    before: Mapping[int, AcceptedObject | None] = field(default_factory=dict)
+    after: Mapping[int, AcceptedObject | None] = field(default_factory=dict)
 
     @property
-    def changes(self) -> bool:
-        """Whether anything is other than before; what is not cannot be taken back."""
-        return bool(self.after) or self.work_before is not self.work_after
+    def has_effect(self) -> bool:
+        """Whether anything is other than before; without an effect there is nothing to take back."""
+        return bool(self.after) or self.active_before is not self.active_after
 
-    def reversed(self) -> Transition:
+    def inverse(self) -> Transition:
         """The change that takes this one back."""
-        return Transition(self.work_after, self.work_before, self.after, self.before)
+        return Transition(self.active_after, self.active_before, self.after, self.before)
 
     @property
-    def touched(self) -> set[int]:
-        """Ids of the objects that this changes, the object in work before and after included."""
-        return set(self.after) | {work.object_id for work in (self.work_before, self.work_after) if work}
+    def object_ids(self) -> set[int]:
+        """Ids of the objects that this changes, the active object before and after included."""
+        return set(self.after) | {active.object_id for active in (self.active_before, self.active_after) if active}
 
 
 class History:
-    """The last `DEPTH` changes, and those taken back since the last new one. Masks are shared with the session, not copied."""
+    """The last `MAX_UNDO` changes, and those taken back since the last new one. Masks are shared with the session."""
 
     def __init__(self) -> None:
-        self._done: deque[Transition] = deque(maxlen=DEPTH)
+        self._done: deque[Transition] = deque(maxlen=MAX_UNDO)
         self._undone: list[Transition] = []
 
-    def add(self, transition: Transition) -> None:
+    def push(self, transition: Transition) -> None:
         """Note a new change; what was taken back before it cannot be brought back any more."""
         self._done.append(transition)
         self._undone.clear()
 
     @property
-    def last(self) -> Transition | None:
+    def next_undo(self) -> Transition | None:
         """What an undo would do."""
-        return self._done[-1].reversed() if self._done else None
+        return self._done[-1].inverse() if self._done else None
 
     @property
-    def next(self) -> Transition | None:
+    def next_redo(self) -> Transition | None:
         """What a redo would do."""
         return self._undone[-1] if self._undone else None
 
-    def back(self) -> Transition:
+    def undo(self) -> Transition:
         """Take the last change back: the change that does so. There must be one."""
         self._undone.append(self._done.pop())
-        return self._undone[-1].reversed()
+        return self._undone[-1].inverse()
 
-    def forth(self) -> Transition:
+    def redo(self) -> Transition:
         """Bring the last undone change back. There must be one."""
         self._done.append(self._undone.pop())
         return self._done[-1]

@@ -13,12 +13,12 @@ from nucleate.interactive.clicks import Click, Mask, depth, error_depths, larger
 MARGIN = 2  # d_m: px from the boundary
 SPACING = 4  # d_s: px between clicks of one sign
 BAND = 12  # d: px around the nucleus that count as near background
-MOST_POSITIVE, MOST_NEGATIVE = 4, 4
+MAX_POSITIVE, MAX_NEGATIVE = 4, 4
 CENTRAL_SHARE = 0.7  # of the first clicks go to the middle, as people and robots click
-HAND = 1.2  # px of hand jitter, at most 0.3 of the depth
+CLICK_JITTER = 1.2  # px standard deviation, at most 0.3 of the depth
 
 
-def _spread(candidates_HW: Mask, count: int, rng: np.random.Generator, *, positive: bool) -> list[Click]:
+def _spaced_clicks(candidates_HW: Mask, count: int, rng: np.random.Generator, *, positive: bool) -> list[Click]:
     """Up to `count` random candidates, at least SPACING apart."""
     free = candidates_HW.copy()
     chosen: list[Click] = []
@@ -42,14 +42,14 @@ def positive_clicks(nucleus_HW: Mask, count: int, rng: np.random.Generator) -> l
     """Random clicks in O, MARGIN px from its boundary where it is wide enough, SPACING px apart; at least one."""
     inside = depth(nucleus_HW)
     margin = min(MARGIN, float(inside.max()))
-    return _spread(inside >= margin, max(count, 1), rng, positive=True)
+    return _spaced_clicks(inside >= margin, max(count, 1), rng, positive=True)
 
 
 def central_click(nucleus_HW: Mask, rng: np.random.Generator) -> Click:
-    """The pixel farthest from the boundary, moved by an unsteady hand that stays on the nucleus."""
+    """The pixel farthest from the boundary, with Gaussian noise that stays on the nucleus."""
     inside = depth(nucleus_HW)
     y, x = divmod(int(inside.argmax()), nucleus_HW.shape[1])
-    jitter = min(HAND, 0.3 * float(inside.max()))
+    jitter = min(CLICK_JITTER, 0.3 * float(inside.max()))
     dx, dy = np.rint(rng.normal(0, jitter, 2)).astype(int).tolist()
     height, width = nucleus_HW.shape
     if 0 <= y + dy < height and 0 <= x + dx < width and nucleus_HW[y + dy, x + dx]:
@@ -59,20 +59,20 @@ def central_click(nucleus_HW: Mask, rng: np.random.Generator) -> Click:
 
 def random_negatives(nucleus_HW: Mask, count: int, rng: np.random.Generator) -> list[Click]:
     """Strategy 1: random clicks on the near background."""
-    return _spread(near_background(nucleus_HW), count, rng, positive=False)
+    return _spaced_clicks(near_background(nucleus_HW), count, rng, positive=False)
 
 
 def neighbour_negatives(instances_HW: NDArray[np.int32], label: int, count: int, rng: np.random.Generator) -> list[Click]:
     """Strategy 2: random clicks on other nuclei, MARGIN px from the background where they are wide enough."""
     others = np.logical_and(instances_HW > 0, instances_HW != label)
     inside = depth(others)
-    return _spread(inside >= min(MARGIN, max(float(inside.max()), 1.0)), count, rng, positive=False)
+    return _spaced_clicks(inside >= min(MARGIN, max(float(inside.max()), 1.0)), count, rng, positive=False)
 
 
 def surrounding_negatives(nucleus_HW: Mask, count: int, rng: np.random.Generator) -> list[Click]:
     """Strategy 3: the first at random on the near background, each next one farthest from the clicks so far and from G."""
     band = near_background(nucleus_HW)
-    chosen = _spread(band, min(count, 1), rng, positive=False)
+    chosen = _spaced_clicks(band, min(count, 1), rng, positive=False)
     while chosen and len(chosen) < count:
         free = band.copy()
         for click in chosen:
@@ -86,14 +86,14 @@ def surrounding_negatives(nucleus_HW: Mask, count: int, rng: np.random.Generator
 
 
 def first_clicks(instances_HW: NDArray[np.int32], label: int, rng: np.random.Generator) -> list[Click]:
-    """The clicks a simulated person starts with: mostly one central click, else one anywhere or a mix of all strategies."""
+    """The clicks a simulated user starts with: mostly one central click, else one anywhere or a mix of all strategies."""
     nucleus_HW = instances_HW == label
     if rng.random() < CENTRAL_SHARE:
         return [central_click(nucleus_HW, rng)]
     if rng.random() < 0.5:
         return positive_clicks(nucleus_HW, 1, rng)
-    clicks = positive_clicks(nucleus_HW, int(rng.integers(1, MOST_POSITIVE + 1)), rng)
-    count = int(rng.integers(0, MOST_NEGATIVE + 1))
+    clicks = positive_clicks(nucleus_HW, int(rng.integers(1, MAX_POSITIVE + 1)), rng)
+    count = int(rng.integers(0, MAX_NEGATIVE + 1))
     match int(rng.integers(3)):
         case 0:
             return clicks + random_negatives(nucleus_HW, count, rng)

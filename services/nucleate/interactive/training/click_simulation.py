@@ -1,4 +1,4 @@
-"""A simulated person clicks one nucleus: IoU after each click, as the NoC protocol counts it."""
+"""A simulated user clicks one nucleus: IoU after each click, as the NoC protocol counts it."""
 
 from __future__ import annotations
 
@@ -6,47 +6,55 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from nucleate.interactive.clicks import Click, intersection_over_union, next_click
-from nucleate.interactive.object_mask import ObjectMask, around
+from nucleate.interactive.clicks import Click, Mask
+from nucleate.interactive.object_mask import ObjectMask, union_box
 from nucleate.interactive.prediction.predictor import Predictor
+from nucleate.pathology.instances.click_placement import next_click
+from nucleate.pathology.instances.mask_iou import intersection_over_union
 
 
 @dataclass(frozen=True)
-class Round:
-    """What one click gave: IoU after it, optimizer evaluations and wall milliseconds spent."""
+class SimulatedClick:
+    """One click of the simulation: IoU after it, optimizer evaluations and wall milliseconds."""
 
     iou: float
     evaluations: int
     milliseconds: float
 
 
-def click_nucleus(predictor: Predictor, truth: ObjectMask, most_clicks: int, target_iou: float = 1.0) -> list[Round]:
-    """Click at the deepest point of the larger error region until the target IoU or `most_clicks`."""
-    mask, clicks, delta, frame, rounds = ObjectMask.empty(), list[Click](), None, None, list[Round]()
-    shown: list[ObjectMask] = []
-    while len(clicks) < most_clicks and (not rounds or rounds[-1].iou < target_iou):
-        x, y, width, height = around(truth, mask)
-        seen_HW, wanted_HW = mask.within(x, y, width, height), truth.within(x, y, width, height)
-        click = next_click(wanted_HW, seen_HW, [c.moved(-x, -y) for c in clicks])
+def simulated_click(truth_HW: Mask, mask_HW: Mask, clicked: Sequence[Click] = ()) -> Click | None:
+    """The next click of the NoC protocol on a nucleus that may take any pixel; None when nothing is wrong."""
+    found = next_click(truth_HW & ~mask_HW, mask_HW & ~truth_HW, [(click.x, click.y) for click in clicked])
+    return Click(*found) if found else None
+
+
+def simulate_clicks(predictor: Predictor, truth: ObjectMask, max_clicks: int, target_iou: float = 1.0) -> list[SimulatedClick]:
+    """Click at the deepest point of the larger error region until the target IoU or `max_clicks`."""
+    mask, delta, frame = ObjectMask.empty(), None, None
+    clicks, previous_masks, rounds = list[Click](), list[ObjectMask](), list[SimulatedClick]()
+    while len(clicks) < max_clicks and (not rounds or rounds[-1].iou < target_iou):
+        x, y, width, height = union_box(truth, mask)
+        truth_HW, mask_HW = truth.crop(x, y, width, height), mask.crop(x, y, width, height)
+        click = simulated_click(truth_HW, mask_HW, [c.translated(-x, -y) for c in clicks])
         if click is None:
             break
-        clicks.append(click.moved(x, y))
-        shown.append(mask)
+        clicks.append(click.translated(x, y))
+        previous_masks.append(mask)
         start = perf_counter()
-        prediction = predictor.predict(clicks, shown, delta, frame=frame)
-        spent = 1000 * (perf_counter() - start)
+        prediction = predictor.predict(clicks, previous_masks, delta, frame=frame)
+        milliseconds = 1000 * (perf_counter() - start)
         mask, delta, frame = prediction.mask, prediction.delta, prediction.frame
-        x, y, width, height = around(truth, mask)
-        iou = intersection_over_union(truth.within(x, y, width, height), mask.within(x, y, width, height))
-        rounds.append(Round(iou, prediction.evaluations, spent))
+        box = union_box(truth, mask)
+        iou = intersection_over_union(truth.crop(*box), mask.crop(*box))
+        rounds.append(SimulatedClick(iou, prediction.evaluations, milliseconds))
     return rounds
 
 
-def iou_after(rounds: Sequence[Round], clicks: int) -> float:
+def iou_after(rounds: Sequence[SimulatedClick], clicks: int) -> float:
     """IoU after so many clicks; a nucleus done earlier keeps its last IoU."""
     return rounds[min(clicks, len(rounds)) - 1].iou if rounds else 0.0
 
 
-def clicks_needed(rounds: Sequence[Round], target_iou: float, most_clicks: int) -> int:
-    """Clicks until the IoU is reached; `most_clicks` when it never is."""
-    return next((n for n, r in enumerate(rounds, 1) if r.iou >= target_iou), most_clicks)
+def number_of_clicks(rounds: Sequence[SimulatedClick], target_iou: float, max_clicks: int) -> int:
+    """Clicks until the IoU is reached; `max_clicks` when it never is."""
+    return next((n for n, r in enumerate(rounds, 1) if r.iou >= target_iou), max_clicks)

@@ -15,28 +15,29 @@ from nucleate import errors
 from nucleate.dataset.manifest import BlobRef, Origin, Sample
 from nucleate.dataset.sample_loading import LoadedSample, load_sample
 from nucleate.interactive.clicks import Click, Mask
-from nucleate.interactive.networks.network_input import network_input, radius_of, rescaled
-from nucleate.interactive.prediction.working_resolution import Magnification
-from nucleate.interactive.prediction.zoom_in import Frame, centred
+from nucleate.interactive.cropping import crop
+from nucleate.interactive.networks.network_input import level_to_radius, network_input, rescaled_level
+from nucleate.interactive.prediction.working_resolution import Resampling
+from nucleate.interactive.prediction.zoom_in import Frame, centred_frame
 from nucleate.interactive.training.click_sampling import correcting_click, first_clicks, positive_clicks
-from nucleate.pathology.segmentation.pseudo_label_refinement import redraw
+from nucleate.pathology.segmentation.pseudo_label_refinement import refine_labels
 from nucleate.pathology.stains.stain_jitter import jitter_stain
-from nucleate.pathology.stains.standardised_input import margin
+from nucleate.pathology.stains.standardised_input import haematoxylin_margin
 
 Value = TypeVar("Value", bound=np.generic)
 
-SMALLEST_NUCLEUS = 16  # px of area
+MIN_NUCLEUS_AREA = 16  # px of area
 SHIFT = 8  # px that the nucleus lies off the crop's centre at most
-ROUGH_SHARE = 0.25  # of the crops start from a bad mask, as a proposal taken back into work does
+PERTURBED_SHARE = 0.25  # of the crops start from a perturbed mask, as a proposal selected again does
 STAIN_STRENGTH = (0.8, 1.25)  # range of each stain's factor after standardisation
 MARGIN_STRETCH, MARGIN_SHIFT = 0.15, 5.0  # of the margin plane: part of its contrast, grey levels
 SIZE_JITTER = 8.0  # levels of the size plane, a tenth of an octave
-MAX_RADIUS = 3  # px by which a bad mask is grown or shrunk at most
+MAX_MORPHOLOGY_RADIUS = 3  # px by which a perturbed mask is dilated or eroded at most
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """A sample in memory, its `views.network_input` and its usable nuclei: label, centre x, centre y."""
+class CropSource:
+    """A sample in memory, its `network_input` and its usable nuclei: label, centre x, centre y."""
 
     sample: LoadedSample
     planes: NDArray[np.uint8]
@@ -48,17 +49,17 @@ class Source:
 class Crop:
     """One training example, square H x W; `clicks` and `previous` move on with the simulated corrections.
 
-    `image` is H x W x 5 uint8, jittered `views.network_input`, `nucleus` the wanted mask, `counted` where the loss looks.
+    `image` is H x W x 5 uint8, jittered `network_input`, `nucleus` the wanted mask, `valid` the pixels that the loss counts.
     """
 
     image: NDArray[np.uint8]
     nucleus: Mask
-    counted: Mask
+    valid: Mask
     clicks: list[Click]
     previous: Mask
 
 
-def load_sources(samples: Iterable[Sample], read: Callable[[BlobRef], bytes]) -> list[Source]:
+def load_sources(samples: Iterable[Sample], read: Callable[[BlobRef], bytes]) -> list[CropSource]:
     """Decode samples and list their nuclei; those mostly under the ignore mask or below 16 px are not clicked.
 
     Raises:
@@ -67,33 +68,35 @@ def load_sources(samples: Iterable[Sample], read: Callable[[BlobRef], bytes]) ->
     sources = [_source(sample, load_sample(sample, read)) for sample in samples if sample.weight > 0]
     sources = [source for source in sources if source.nuclei]
     if not sources:
-        raise errors.InvalidDataset(f"no sample holds a nucleus of {SMALLEST_NUCLEUS} px or more: check the instance maps")
+        raise errors.InvalidDataset(f"no sample holds a nucleus of {MIN_NUCLEUS_AREA} px or more: check the instance maps")
     return sources
 
 
-def _source(sample: Sample, loaded: LoadedSample) -> Source:
-    """The sample at the scale at which the network looks.
+def _source(sample: Sample, loaded: LoadedSample) -> CropSource:
+    """The sample at the working resolution.
 
     Labels that nobody drew are drawn anew, and only those trusted are clicked; where none is, they stay as they are.
     """
-    loaded, planes_HWP = _magnified(loaded)
+    loaded, planes_HWP = _upsampled(loaded)
     if sample.origin is Origin.PSEUDO:
-        drawn_HW, trusted = redraw(margin(planes_HWP), radius_of(float(planes_HWP[0, 0, 4])), loaded.instances)
+        drawn_HW, trusted = refine_labels(
+            haematoxylin_margin(planes_HWP), level_to_radius(float(planes_HWP[0, 0, 4])), loaded.instances
+        )
         if trusted:
-            anew = LoadedSample(loaded.image, drawn_HW, np.zeros_like(loaded.ignore))
-            nuclei = [nucleus for nucleus in _nuclei(anew) if nucleus[0] in set(trusted)]
-            return Source(anew, planes_HWP, nuclei, sample.weight)
-    return Source(loaded, planes_HWP, _nuclei(loaded), sample.weight)
+            redrawn = LoadedSample(loaded.image, drawn_HW, np.zeros_like(loaded.ignore))
+            nuclei = [nucleus for nucleus in _nuclei(redrawn) if nucleus[0] in set(trusted)]
+            return CropSource(redrawn, planes_HWP, nuclei, sample.weight)
+    return CropSource(loaded, planes_HWP, _nuclei(loaded), sample.weight)
 
 
-def _magnified(loaded: LoadedSample) -> tuple[LoadedSample, NDArray[np.uint8]]:
-    """The sample enlarged as prediction enlarges its image, and its `views.network_input`."""
+def _upsampled(loaded: LoadedSample) -> tuple[LoadedSample, NDArray[np.uint8]]:
+    """The sample enlarged as prediction enlarges its image, and its `network_input`."""
     planes_HWP = network_input(loaded.image)
-    radius = radius_of(float(planes_HWP[0, 0, 4]))
-    by = Magnification.to_working_radius(radius, *loaded.instances.shape)
+    radius = level_to_radius(float(planes_HWP[0, 0, 4]))
+    by = Resampling.to_working_radius(radius, *loaded.instances.shape)
     if by.factor == 1:
         return loaded, planes_HWP
-    enlarged = LoadedSample(by.image(loaded.image), by.labels(loaded.instances), by.mask(loaded.ignore))
+    enlarged = LoadedSample(by.enlarge_image(loaded.image), by.enlarge_labels(loaded.instances), by.enlarge_mask(loaded.ignore))
     return enlarged, network_input(enlarged.image, radius * by.factor)
 
 
@@ -105,13 +108,15 @@ def _nuclei(loaded: LoadedSample) -> list[tuple[int, float, float]]:
         inside_HW = loaded.instances[box] == label
         area = int(np.count_nonzero(inside_HW))
         ignored = int(np.count_nonzero(loaded.ignore[box] & inside_HW))
-        if area >= SMALLEST_NUCLEUS and 2 * ignored < area:
+        if area >= MIN_NUCLEUS_AREA and 2 * ignored < area:
             nuclei.append((label, (box[1].start + box[1].stop) / 2, (box[0].start + box[0].stop) / 2))
     return nuclei
 
 
-def draw(sources: Sequence[Source], size: int, rng: np.random.Generator, zoom: tuple[float, float] = (1.0, 1.0)) -> Crop:
-    """A random nucleus: samples by weight, nuclei of a sample alike; scale, D4, stain jitter, clicks, now and then a bad mask.
+def draw_crop(
+    sources: Sequence[CropSource], size: int, rng: np.random.Generator, zoom: tuple[float, float] = (1.0, 1.0)
+) -> Crop:
+    """A random nucleus: samples by weight, nuclei of a sample alike; scale, D4, stain jitter, clicks, perturbed masks.
 
     `zoom`: range of the scale, log-uniform. Nuclei of one image are much alike, those of the next may have half the diameter.
     """
@@ -121,7 +126,7 @@ def draw(sources: Sequence[Source], size: int, rng: np.random.Generator, zoom: t
     scale = float(np.exp(rng.uniform(*np.log(zoom))))
     shift_x, shift_y = rng.integers(-SHIFT, SHIFT + 1, 2) / scale
     height, width = source.sample.instances.shape
-    frame = centred(x + shift_x, y + shift_y, round(size / scale), height, width)
+    frame = centred_frame(x + shift_x, y + shift_y, round(size / scale), height, width)
     turn, flip = int(rng.integers(4)), bool(rng.integers(2))
 
     def orient(array: NDArray[Value]) -> NDArray[Value]:
@@ -130,16 +135,16 @@ def draw(sources: Sequence[Source], size: int, rng: np.random.Generator, zoom: t
 
     image_HWP = orient(jitter(_resized(frame.pixels(source.planes), size, cv2.INTER_LINEAR), rng, size / frame.size))
     instances_HW = orient(_labels(frame, source.sample.instances, size, 0))
-    counted_HW = ~orient(_labels(frame, source.sample.ignore, size, True))
+    valid_HW = ~orient(_labels(frame, source.sample.ignore, size, True))
     nucleus_HW = instances_HW == label
-    if rng.random() < ROUGH_SHARE:
-        previous_HW = rough_mask(instances_HW, label, rng)
+    if rng.random() < PERTURBED_SHARE:
+        previous_HW = perturbed_mask(instances_HW, label, rng)
         click = correcting_click(nucleus_HW, previous_HW, [], rng)
         clicks = [click] if click else positive_clicks(nucleus_HW, 1, rng)
     else:
         previous_HW = np.zeros_like(nucleus_HW)
         clicks = first_clicks(instances_HW, label, rng)
-    return Crop(image_HWP, nucleus_HW, counted_HW, clicks, previous_HW)
+    return Crop(image_HWP, nucleus_HW, valid_HW, clicks, previous_HW)
 
 
 def _resized(array: NDArray[Value], size: int, interpolation: int) -> NDArray[Value]:
@@ -149,8 +154,11 @@ def _resized(array: NDArray[Value], size: int, interpolation: int) -> NDArray[Va
 
 
 def _labels(frame: Frame, array_HW: NDArray[Value], size: int, outside: object) -> NDArray[Value]:
-    """The frame's part of a label map or mask at the crop's scale."""
-    part_HW = _inside(frame, array_HW, outside)
+    """The frame's part of a label map or mask at the crop's scale.
+
+    It is `outside` beyond the image: labels are not mirrored, they would occur twice.
+    """
+    part_HW = crop(array_HW, frame.x, frame.y, frame.size, frame.size, padding=outside)
     nearest = np.minimum((np.arange(size) * frame.size / size + 0.5 * frame.size / size).astype(int), frame.size - 1)
     return part_HW if frame.size == size else np.ascontiguousarray(part_HW[nearest[:, None], nearest])
 
@@ -163,41 +171,30 @@ def jitter(planes_HWP: NDArray[np.uint8], rng: np.random.Generator, scale: float
     colours_HW3 = jitter_stain(np.ascontiguousarray(planes_HWP[..., :3]), rng, STAIN_STRENGTH)
     stretch, shift = rng.uniform(1 - MARGIN_STRETCH, 1 + MARGIN_STRETCH), rng.uniform(-MARGIN_SHIFT, MARGIN_SHIFT)
     margin_HW = np.clip((planes_HWP[..., 3] - np.float32(127.5)) * stretch + 127.5 + shift, 0, 255)
-    level = np.clip(rescaled(float(planes_HWP[0, 0, 4]), scale) + rng.normal(0, SIZE_JITTER), 0, 255)
+    level = np.clip(rescaled_level(float(planes_HWP[0, 0, 4]), scale) + rng.normal(0, SIZE_JITTER), 0, 255)
     size_HW = np.full(margin_HW.shape, np.rint(level))
     return np.dstack([colours_HW3, np.rint(margin_HW).astype(np.uint8), size_HW.astype(np.uint8)])
 
 
-def _inside(frame: Frame, array_HW: NDArray[Value], outside: object) -> NDArray[Value]:
-    """The frame's part of a map, `outside` beyond the image: labels are not mirrored, they would occur twice."""
-    part_HW = np.full((frame.size, frame.size), outside, array_HW.dtype)
-    height, width = array_HW.shape
-    rows = slice(max(frame.y, 0), min(frame.y + frame.size, height))
-    columns = slice(max(frame.x, 0), min(frame.x + frame.size, width))
-    target = part_HW[rows.start - frame.y : rows.stop - frame.y, columns.start - frame.x : columns.stop - frame.x]
-    target[...] = array_HW[rows, columns]
-    return part_HW
-
-
-def rough_mask(instances_HW: NDArray[np.int32], label: int, rng: np.random.Generator) -> Mask:
-    """A bad mask of a nucleus: grown or shrunk, moved, joined with a neighbour, or cut in half."""
+def perturbed_mask(instances_HW: NDArray[np.int32], label: int, rng: np.random.Generator) -> Mask:
+    """A perturbed mask of a nucleus: dilated or eroded, moved, joined with a neighbour, or cut in half."""
     nucleus_HW = instances_HW == label
-    rough = nucleus_HW.astype(np.uint8)
-    radius = int(rng.integers(1, MAX_RADIUS + 1))
+    perturbed = nucleus_HW.astype(np.uint8)
+    radius = int(rng.integers(1, MAX_MORPHOLOGY_RADIUS + 1))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     match int(rng.integers(4)):
         case 0:
             change = cv2.dilate if rng.random() < 0.5 else cv2.erode
-            rough = np.asarray(change(rough, kernel), np.uint8)
+            perturbed = np.asarray(change(perturbed, kernel), np.uint8)
         case 1:
-            rough = np.roll(rough, rng.integers(-5, 6, 2).tolist(), (0, 1))
+            perturbed = np.roll(perturbed, rng.integers(-5, 6, 2).tolist(), (0, 1))
         case 2:
-            near = np.asarray(cv2.dilate(rough, np.ones((9, 9), np.uint8)), bool)
+            near = np.asarray(cv2.dilate(perturbed, np.ones((9, 9), np.uint8)), bool)
             neighbours = np.setdiff1d(instances_HW[near], [0, label])
-            rough |= np.isin(instances_HW, neighbours[:1]).astype(np.uint8)
+            perturbed |= np.isin(instances_HW, neighbours[:1]).astype(np.uint8)
         case _:
             rows, columns = np.nonzero(nucleus_HW)
             angle = rng.uniform(0, 2 * np.pi)
             side = np.cos(angle) * (rows - rows.mean()) + np.sin(angle) * (columns - columns.mean())
-            rough[rows[side > 0], columns[side > 0]] = 0
-    return np.asarray(rough, bool)
+            perturbed[rows[side > 0], columns[side > 0]] = 0
+    return np.asarray(perturbed, bool)

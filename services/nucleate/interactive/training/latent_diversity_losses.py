@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nucleate.interactive.clicks import Click
-from nucleate.interactive.networks.latent_diversity import Proposals
+from nucleate.interactive.networks.latent_diversity import CandidateMasks
 from nucleate.interactive.training.losses import AUXILIARY_WEIGHT, auxiliary_loss
 
 # Of the published training code, which adds a share of every mask's loss. Without it (0, the report's formula) a mask that is
@@ -20,18 +20,18 @@ from nucleate.interactive.training.losses import AUXILIARY_WEIGHT, auxiliary_los
 RANK_WEIGHT = 0.0025
 
 
-def jaccard_loss(masks_BMHW: Tensor, target_BHW: Tensor, counted_BHW: Tensor) -> Tensor:
+def jaccard_loss(masks_BMHW: Tensor, target_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
     """l(A, B) = 1 - sum min(A, B) / sum max(A, B) per mask, B x M; 0 where both are empty.
 
     Args:
         masks_BMHW: nucleus probability in 0..1.
         target_BHW: 0 or 1.
-        counted_BHW: 0 or 1; pixels at 0 have no say.
+        valid_BHW: 0 or 1; pixels at 0 are ignored.
     """
-    counted_B1HW, target_B1HW = counted_BHW[:, None], target_BHW[:, None]
-    largest_BM = (torch.maximum(masks_BMHW, target_B1HW) * counted_B1HW).sum((2, 3))
+    valid_B1HW, target_B1HW = valid_BHW[:, None], target_BHW[:, None]
+    largest_BM = (torch.maximum(masks_BMHW, target_B1HW) * valid_B1HW).sum((2, 3))
     # max - min = |A - B|, so this is the same fraction, and exact for two empty masks.
-    return ((masks_BMHW - target_B1HW).abs() * counted_B1HW).sum((2, 3)) / largest_BM.clamp_min(1e-6)
+    return ((masks_BMHW - target_B1HW).abs() * valid_B1HW).sum((2, 3)) / largest_BM.clamp_min(1e-6)
 
 
 def constraint_loss(masks_BMHW: Tensor, clicks_B2HW: Tensor) -> Tensor:
@@ -55,13 +55,13 @@ def selection_loss(scores_BM: Tensor, losses_BM: Tensor) -> Tensor:
 
 
 def total_loss(
-    proposals: Proposals, target_BHW: Tensor, counted_BHW: Tensor, clicks_B2HW: Tensor, rank_weight: float = RANK_WEIGHT
+    candidates: CandidateMasks, target_BHW: Tensor, valid_BHW: Tensor, clicks_B2HW: Tensor, rank_weight: float = RANK_WEIGHT
 ) -> Tensor:
     """L_f + L_g, and the auxiliary loss that the object-context head needs."""
-    masks_BMHW = proposals.logits.sigmoid()
-    losses_BM = jaccard_loss(masks_BMHW, target_BHW, counted_BHW) + constraint_loss(masks_BMHW, clicks_B2HW)
-    auxiliary = auxiliary_loss(proposals.auxiliary, target_BHW, counted_BHW)
-    diversity = hindsight_loss(losses_BM, rank_weight) + selection_loss(proposals.scores, losses_BM)
+    masks_BMHW = candidates.logits.sigmoid()
+    losses_BM = jaccard_loss(masks_BMHW, target_BHW, valid_BHW) + constraint_loss(masks_BMHW, clicks_B2HW)
+    auxiliary = auxiliary_loss(candidates.auxiliary, target_BHW, valid_BHW)
+    diversity = hindsight_loss(losses_BM, rank_weight) + selection_loss(candidates.scores, losses_BM)
     return diversity + AUXILIARY_WEIGHT * auxiliary
 
 

@@ -14,8 +14,8 @@ from nucleate.interactive.networks.encoder_runtime import TorchBackbone
 from nucleate.interactive.networks.interactive_network import InteractiveNetwork
 from nucleate.interactive.object_mask import ObjectMask
 from nucleate.interactive.prediction.predictor import Predictor
-from nucleate.interactive.training.click_simulation import click_nucleus, iou_after
-from nucleate.interactive.training.crops import Source, load_sources
+from nucleate.interactive.training.click_simulation import iou_after, simulate_clicks
+from nucleate.interactive.training.crops import CropSource, load_sources
 from nucleate.interactive.training.profiles import Profile
 from nucleate.interactive.training.trainer import Trainer, seeded_network
 
@@ -34,8 +34,8 @@ class TrainingJob(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """The averaged network in inference mode, and figures on the validation part."""
+class TrainingResult:
+    """The averaged network in inference mode, and metrics on the validation part."""
 
     network: InteractiveNetwork
     metrics: dict[str, float]
@@ -50,7 +50,7 @@ def train(
     *,
     initial: InteractiveNetwork | None = None,
     device: str = "cpu",
-) -> Trained:
+) -> TrainingResult:
     """Train on the `train` part, measure on the `val` part; no label but the dataset's own is read.
 
     Args:
@@ -84,11 +84,11 @@ def train(
     job.progress(profile.steps, profile.steps, "validating")
     held_out = dataset.part("val") or dataset.part("train")
     metrics = validate(trainer.average, load_sources(held_out, read), profile, seed, device)
-    return Trained(trainer.average.cpu(), {"loss": loss, **metrics})
+    return TrainingResult(trainer.average.cpu(), {"loss": loss, **metrics})
 
 
 def validate(
-    network: InteractiveNetwork, sources: Sequence[Source], profile: Profile, seed: int, device: str = "cpu"
+    network: InteractiveNetwork, sources: Sequence[CropSource], profile: Profile, seed: int, device: str = "cpu"
 ) -> dict[str, float]:
     """Mean IoU after 1 and 3 simulated clicks, f-BRS included, on nuclei drawn from `sources`."""
     predictor = Predictor(network, TorchBackbone(network.encoder, device), profile.crop, device=device)
@@ -99,7 +99,7 @@ def validate(
     for index in sorted(chosen.tolist()):
         source, label = everything[index]
         predictor.set_image(source.sample.image)
-        rounds = click_nucleus(predictor, ObjectMask.cut(source.sample.instances == label), 3)
+        rounds = simulate_clicks(predictor, ObjectMask.from_array(source.sample.instances == label), 3)
         first.append(iou_after(rounds, 1))
         third.append(iou_after(rounds, 3))
     return {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nucleate import errors
 from nucleate.interactive.networks.architectures import ARCHITECTURES, Architecture
 from nucleate.interactive.training.losses import PixelLoss
+from nucleate.profiles import Profiles, side_by_side
 
 
 @dataclass(frozen=True)
@@ -36,55 +36,28 @@ class Profile:
     validation: int
     zoom: tuple[float, float] = (0.7, 1.6)
     pixel_loss: PixelLoss = PixelLoss.FOCAL
-    overlap_weight: float = 1.0
+    iou_weight: float = 1.0
 
 
-PROFILES = {
-    "tiny": Profile(
-        ARCHITECTURES["tiny"],
-        crop=64,
-        batch=4,
-        steps=6,
-        learning_rate=4e-3,
-        iterations=1,
-        checkpoint_every=2,
-        validation=4,
-    ),
-    "cpu": Profile(
-        ARCHITECTURES["cpu"],
-        crop=64,
-        batch=24,
-        steps=700,
-        learning_rate=4e-3,
-        iterations=2,
-        checkpoint_every=200,
-        validation=32,
-    ),
-    "full": Profile(
-        ARCHITECTURES["w18"],
-        crop=128,
-        batch=32,
-        steps=12_000,
-        learning_rate=1e-3,
-        iterations=3,
-        checkpoint_every=500,
-        validation=256,
-    ),
-}
-# The full recipe for the largest of the published networks; the smallest one takes the reduced recipe.
-PROFILES["w32"] = replace(PROFILES["full"], architecture=ARCHITECTURES["w32"])
-PROFILES["w18s"] = replace(PROFILES["cpu"], architecture=ARCHITECTURES["w18s"], steps=900, learning_rate=2e-3)
-# Latent diversity with the six masks of the published code.
-PROFILES["diverse"] = replace(PROFILES["cpu"], architecture=ARCHITECTURES["cpu"].with_masks(6))
-
-
-def profile_named(name: str) -> Profile:
-    """Look a profile up; an empty name means `cpu`.
-
-    Raises:
-        errors.UnknownProfile: there is none of that name.
-    """
-    profile = PROFILES.get(name or "cpu")
-    if profile is None:
-        raise errors.UnknownProfile(name, PROFILES)
-    return profile
+_SIZES = side_by_side(
+    Profile,
+    architecture=(ARCHITECTURES["tiny"], ARCHITECTURES["cpu"], ARCHITECTURES["w18"]),
+    crop=(64, 64, 128),
+    batch=(4, 24, 32),
+    steps=(6, 700, 12_000),
+    learning_rate=(4e-3, 4e-3, 1e-3),
+    iterations=(1, 2, 3),
+    checkpoint_every=(2, 200, 500),
+    validation=(4, 32, 256),
+)
+PROFILES = Profiles(
+    _SIZES
+    | {
+        # The full recipe for the largest of the published networks; the smallest one takes the reduced recipe.
+        "w32": replace(_SIZES["full"], architecture=ARCHITECTURES["w32"]),
+        "w18s": replace(_SIZES["cpu"], architecture=ARCHITECTURES["w18s"], steps=900, learning_rate=2e-3),
+        # Latent diversity with the six masks of the published code.
+        "diverse": replace(_SIZES["cpu"], architecture=ARCHITECTURES["cpu"].with_masks(6)),
+    }
+)
+profile_named = PROFILES.named

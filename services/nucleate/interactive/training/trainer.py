@@ -16,7 +16,7 @@ from nucleate.interactive.clicks import click_maps
 from nucleate.interactive.networks.interactive_network import InteractiveNetwork
 from nucleate.interactive.training import latent_diversity_losses
 from nucleate.interactive.training.click_sampling import correcting_click
-from nucleate.interactive.training.crops import Crop, Source, draw
+from nucleate.interactive.training.crops import Crop, CropSource, draw_crop
 from nucleate.interactive.training.latent_diversity_losses import click_points
 from nucleate.interactive.training.losses import total_loss
 from nucleate.interactive.training.profiles import Profile
@@ -54,10 +54,10 @@ class Trainer:
         progress = (step - warm) / max(self.profile.steps - warm, 1)
         return self.profile.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
-    def train_step(self, sources: Sequence[Source]) -> float:
+    def train_step(self, sources: Sequence[CropSource]) -> float:
         """Draw batch `self.step`, correct it a few rounds, take one optimizer step; returns the loss."""
         rng = np.random.default_rng([self.seed, self.step])
-        crops = [draw(sources, self.profile.crop, rng, self.profile.zoom) for _ in range(self.profile.batch)]
+        crops = [draw_crop(sources, self.profile.crop, rng, self.profile.zoom) for _ in range(self.profile.batch)]
         for _ in range(int(rng.integers(self.profile.iterations + 1))):
             self._correct(crops, rng)
         for crop in crops:
@@ -71,26 +71,26 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self.optimizer.step()
-        decay = averaging.decay_at(self.step, 1 - 20 / max(self.profile.steps, 40))
-        averaging.follow(self.average, self.network, decay)
+        decay = averaging.warmup_decay(self.step, 1 - 20 / max(self.profile.steps, 40))
+        averaging.update_average(self.average, self.network, decay)
         self.step += 1
         return float(loss.detach())
 
     def _loss(self, crops: Sequence[Crop]) -> Tensor:
         target_BHW = self._tensor([crop.nucleus for crop in crops])
-        counted_BHW = self._tensor([crop.counted for crop in crops])
+        valid_BHW = self._tensor([crop.valid for crop in crops])
         if self.profile.architecture.masks > 1:
-            proposals = self.network.propose(*self._inputs(crops))
+            candidates = self.network.candidate_masks(*self._inputs(crops))
             points_B2HW = click_points([crop.clicks for crop in crops], *target_BHW.shape[1:]).to(self.device)
-            return latent_diversity_losses.total_loss(proposals, target_BHW, counted_BHW, points_B2HW)
+            return latent_diversity_losses.total_loss(candidates, target_BHW, valid_BHW, points_B2HW)
         logits_B1HW, auxiliary_B2HW = self.network(*self._inputs(crops))
         return total_loss(
             logits_B1HW,
             auxiliary_B2HW,
             target_BHW,
-            counted_BHW,
+            valid_BHW,
             pixel_loss=self.profile.pixel_loss,
-            overlap_weight=self.profile.overlap_weight,
+            iou_weight=self.profile.iou_weight,
         )
 
     def _correct(self, crops: Sequence[Crop], rng: np.random.Generator) -> None:

@@ -12,13 +12,13 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from nucleate.errors import InvalidMask
-from nucleate.pathology.annotation_formats.polygons import Outline, Outlines, ring
+from nucleate.pathology.annotation_formats.polygons import Polygon, Polygons, omission_notes, parse_ring
 
 _NO_CLASS = {"", "Description"}
 
 
-def parse(data: bytes, name: str) -> Outlines:
-    """Outlines in the order of the file; areas that ImageScope marks as negative are left out.
+def parse(data: bytes, name: str) -> Polygons:
+    """Polygons in the order of the file; areas that ImageScope marks as negative are left out.
 
     Raises:
         InvalidMask: no XML of that kind, a document type or entities, a vertex without numbers.
@@ -32,27 +32,23 @@ def parse(data: bytes, name: str) -> Outlines:
     layers = list(root.iter("Annotation"))
     if not layers:
         raise InvalidMask(f"{name} has no Annotation, its root is <{root.tag[:40]}>: give ImageScope XML")
-    outlines, open_regions, negative = [], 0, 0
+    polygons, open_regions, negative = [], 0, 0
     for layer in layers:
-        kind = _kind(layer)
+        type_name = _type_name(layer)
         for region in layer.iter("Region"):
             if region.get("NegativeROA") == "1":
                 negative += 1
                 continue
-            vertices = ring(_vertices(region, name), f"{name}: region {region.get('Id', '?')[:20]}")
+            vertices = parse_ring(_vertices(region, name), f"{name}: region {region.get('Id', '?')[:20]}")
             if vertices is None:
                 open_regions += 1
             else:
-                outlines.append(Outline((vertices,), kind))
-    notes = []
-    if open_regions:
-        notes.append(f"{open_regions} regions have fewer than three vertices and were left out")
-    if negative:
-        notes.append(f"{negative} negative regions were left out")
-    return Outlines(tuple(outlines), tuple(notes))
+                polygons.append(Polygon((vertices,), type_name))
+    notes = omission_notes((open_regions, "regions have fewer than three vertices and"), (negative, "negative regions"))
+    return Polygons(tuple(polygons), notes)
 
 
-def _kind(layer: Element) -> str | None:
+def _type_name(layer: Element) -> str | None:
     names = [attribute.get("Name", "") for attribute in layer.findall("./Attributes/Attribute")]
     return next((each for each in names if each not in _NO_CLASS), None)
 

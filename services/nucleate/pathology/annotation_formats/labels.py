@@ -1,4 +1,4 @@
-"""An annotation of one image: which nucleus every pixel belongs to, and of which class that nucleus is."""
+"""An annotation of one image: its instance map and the class of every instance."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ UNCLASSIFIED = "unclassified"
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Instance map HW int32 (0 background), class by label (None: nothing is classified), remarks for people."""
+    """Instance map HW int32 (0 background), name of the type by label (None: nothing is classified), remarks for people."""
 
     instances: NDArray[np.int32]
-    kinds: Mapping[int, str] | None = None
+    types: Mapping[int, str] | None = None
     notes: tuple[str, ...] = ()
 
     @property

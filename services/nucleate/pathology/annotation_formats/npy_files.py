@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nucleate.errors import InvalidMask
 from nucleate.pathology.annotation_formats.labels import UNCLASSIFIED, Labels
 from nucleate.pathology.images.raster_files import check_size
-from nucleate.pathology.instances.instance_map import check, majority, relabel
+from nucleate.pathology.instances.instance_map import check_instance_map, majority_class, relabel
 
 MAGIC = b"\x93NUMPY"
 _LAYOUT = "give height x width, or height x width x 2 with classes in the second channel"
@@ -29,13 +29,13 @@ def parse(data: bytes, name: str) -> Labels:
         array, classes = array[..., 0], array[..., 1] if array.shape[2] == 2 else None
     else:
         classes = None
-    labels = compact(array, name)
-    return labels if classes is None else _typed(labels.instances, check(classes, f"the class map of {name}"))
+    labels = labels_from_array(array, name)
+    return labels if classes is None else _with_types(labels.instances, check_instance_map(classes, f"the class map of {name}"))
 
 
-def compact(array: NDArray[Any], name: str) -> Labels:
+def labels_from_array(array: NDArray[Any], name: str) -> Labels:
     """An HW map of any labels; those beyond int32 are numbered anew, in order."""
-    checked = check(array, name)
+    checked = check_instance_map(array, name)
     fits = int(checked.max()) < 1 << 31
     return Labels(checked.astype(np.int32) if fits else relabel(checked))
 
@@ -59,11 +59,11 @@ def _load(data: bytes, name: str) -> NDArray[Any]:
     return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def _typed(instances: NDArray[np.int32], classes: NDArray[np.integer]) -> Labels:
+def _with_types(instances: NDArray[np.int32], classes: NDArray[np.integer]) -> Labels:
     """The class that most pixels of a nucleus have, its number as its name."""
     inside = instances > 0
     labels_N, nucleus_P = np.unique(instances[inside], return_inverse=True)
-    class_N, share_N = majority(nucleus_P, classes[inside], labels_N.size)
+    class_N, share_N = majority_class(nucleus_P, classes[inside], labels_N.size)
     kinds = {int(label): str(each) if each else UNCLASSIFIED for label, each in zip(labels_N, class_N.tolist(), strict=True)}
     mixed = int(((share_N > 0) & (share_N < 1)).sum())
     notes = (f"{mixed} nuclei have pixels of several classes: the most frequent counts",) if mixed else ()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.pathology.instances.instance_map import inner_boundary
-from nucleate.pathology.stains.optical_density import separate
+from nucleate.pathology.stains.haematoxylin import smoothed_haematoxylin
 
 _REACH = 6.0
 _STEP = 0.5
@@ -47,8 +47,7 @@ def _profiles(rgb: NDArray[np.uint8], instances: NDArray[np.int32]) -> NDArray[n
     offsets = np.arange(-_REACH, _REACH + _STEP, _STEP, dtype=np.float32)
     map_x = (xs[:, None] + offsets * (gx / length)[:, None]).astype(np.float32)
     map_y = (ys[:, None] + offsets * (gy / length)[:, None]).astype(np.float32)
-    haematoxylin, _ = separate(rgb)
-    smooth = cv2.GaussianBlur(haematoxylin, (0, 0), _SIGMA)
+    smooth = smoothed_haematoxylin(rgb, _SIGMA)
     if ys.size == 0:
         return np.zeros((0, offsets.size), dtype=np.float32)
     # remap is limited to 32,767 rows, which _MAX_PROFILES stays below.

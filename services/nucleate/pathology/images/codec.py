@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage, InvalidMask, TooLarge
 from nucleate.pathology.images import raster_files
-from nucleate.pathology.instances.instance_map import check
+from nucleate.pathology.instances.instance_map import check_instance_map
 
 MIN_SIDE = raster_files.MIN_SIDE
 MAX_PIXELS = raster_files.MAX_PIXELS
@@ -86,7 +86,7 @@ def encode_instances(instances: NDArray[np.integer]) -> tuple[bytes, str]:
 
     Labels are kept as they are. Raises `InvalidMask` for float, negative or empty maps and labels over 2**31 - 1.
     """
-    array = check(instances)
+    array = check_instance_map(instances)
     top = int(array.max())
     if top < 1 << 16:
         return _png(array.astype(np.uint16)), PNG
@@ -105,7 +105,7 @@ def decode_instances(data: bytes, name: str) -> NDArray[np.int32]:
         raise InvalidMask(
             f"{name} has pixels of shape {labels.shape}: save one label per pixel as a 16-bit grey PNG or a label TIFF"
         )
-    array = check(labels, name)
+    array = check_instance_map(labels, name)
     if int(array.max()) >= 1 << 31:
         raise InvalidMask(f"{name} has label {int(array.max())}: relabel it, labels end at 2147483647")
     return array.astype(np.int32)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nucleate.errors import EmptyInput, SizeMismatch
-from nucleate.pathology.instances.instance_map import check, inner_boundary
+from nucleate.pathology.instances.instance_map import check_instance_map, inner_boundary
 
 Colour = tuple[int, int, int]
 
@@ -28,7 +28,7 @@ def contours_over(
 
     Touching nuclei stay apart. Raises `InvalidMask` for a bad map and `SizeMismatch` when the sizes differ.
     """
-    labels = check(instances)
+    labels = check_instance_map(instances)
     if labels.shape != rgb.shape[:2]:
         raise SizeMismatch(f"the instance map is {labels.shape} and the image {rgb.shape[:2]}: draw a map on its own image")
     edge = inner_boundary(labels)

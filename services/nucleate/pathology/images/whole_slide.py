@@ -15,11 +15,11 @@ import tiffslide
 from numpy.typing import NDArray
 
 from nucleate.errors import InvalidImage
-from nucleate.pathology.stains.optical_density import tissue_mask
+from nucleate.pathology.stains.tissue import tissue_mask
 
 _BLOCK = 2048  # px of a pyramid level that are held at a time for an overview
 _OVERVIEW = 2048  # px of the picture that tissue is looked for in
-_LEAST_TISSUE = 0.002  # of a window
+_MIN_TISSUE = 0.002  # of a window
 _METADATA = ("tiffslide.mpp-x", "tiffslide.mpp-y")
 
 
@@ -48,7 +48,7 @@ def tissue_windows(slide: Slide, side: int) -> list[Window]:
         for column, x in enumerate(range(0, slide.width, side)):
             width, height = min(side, slide.width - x), min(side, slide.height - y)
             part = tissue[int(y / down) : int((y + height) / down) + 1, int(x / down) : int((x + width) / down) + 1]
-            if part.size and part.mean() >= _LEAST_TISSUE:
+            if part.size and part.mean() >= _MIN_TISSUE:
                 found.append(Window(row, column, x, y, width, height))
     if not found:
         raise InvalidImage(f"{slide.name} has no stained tissue: give an H&E slide")
@@ -103,7 +103,7 @@ class Slide:
     def overview(self, longest: int) -> NDArray[np.uint8]:
         """The whole slide, its longer side at most `longest` px, RGB uint8 HW3."""
         scale = min(1.0, longest / max(self.width, self.height))
-        block = int(_BLOCK * self._down(scale))
+        block = int(_BLOCK * self._downsample(scale))
         shape = max(1, round(self.height * scale)), max(1, round(self.width * scale))
         picture = np.empty((*shape, 3), np.uint8)
         for top in range(0, self.height, block):
@@ -119,7 +119,7 @@ class Slide:
         """Let go of the file."""
         self._file.close()
 
-    def _down(self, scale: float) -> float:
+    def _downsample(self, scale: float) -> float:
         return float(self._file.level_downsamples[self._file.get_best_level_for_downsample(max(1.0, 1 / scale))])
 
     def _read(self, x: int, y: int, level: int, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,1 +1,1 @@
-"""Instance maps and what is measured on them: areas, shapes, distances, typical radius."""
+"""Instance maps and what is measured on them: shapes, distances, nucleus records, typical sizes, magnification."""

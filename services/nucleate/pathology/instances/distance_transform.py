@@ -1,4 +1,4 @@
-"""How deep the pixels of a region lie, to the last bit the same wherever the region lies in memory."""
+"""The Euclidean distance transform, to the last bit the same wherever the region lies in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def squared_depth(region_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
+def squared_distance_transform(region_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Square of the Euclidean distance in px to the nearest pixel outside the region, HW; beyond the array is outside.
 
     Squares of distances between pixels are whole numbers. cv2's own last bit depends on where an array lies in memory, and

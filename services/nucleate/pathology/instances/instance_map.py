@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from nucleate.errors import InvalidMask
+from nucleate.pathology.instances.mask_morphology import dilate
 
 Box = tuple[slice, slice]
 
 
-def check(instances: ArrayLike, name: str = "the instance map") -> NDArray[np.integer]:
+def check_instance_map(instances: ArrayLike, name: str = "the instance map") -> NDArray[np.integer]:
     """Return `instances` as an array, or raise `InvalidMask` unless it is a non-empty HW map of integers >= 0."""
     array = np.asarray(instances)
     if array.dtype.kind not in "iu":
@@ -26,8 +26,8 @@ def check(instances: ArrayLike, name: str = "the instance map") -> NDArray[np.in
 
 
 def relabel(instances: ArrayLike) -> NDArray[np.int32]:
-    """Map labels to 1..N without gaps, their order kept; HW int32. Raises `InvalidMask` as `check` does."""
-    array = check(instances)
+    """Map labels to 1..N without gaps, their order kept; HW int32. Raises `InvalidMask` as `check_instance_map` does."""
+    array = check_instance_map(instances)
     top = int(array.max())
     if top <= 16 * array.size:
         present = np.zeros(top + 1, dtype=np.bool_)
@@ -45,12 +45,12 @@ def areas(instances: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.bincount(instances.ravel()).astype(np.int64)
 
 
-def boxes(instances: NDArray[np.integer]) -> list[Box | None]:
+def bounding_boxes(instances: NDArray[np.integer]) -> list[Box | None]:
     """Bounding box of every label as (rows, columns): entry k belongs to label k + 1, None where it does not occur."""
     return list(ndimage.find_objects(instances.astype(np.int32, copy=False)))
 
 
-def majority(
+def majority_class(
     nucleus_P: NDArray[np.integer], class_P: NDArray[np.integer], count: int
 ) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
     """Class that most pixels of each of `count` nuclei have, and its share of them (0..1), from P pixels.
@@ -91,8 +91,7 @@ def inner_boundary(instances: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 def boundary_band(instances: NDArray[np.integer], radius: int) -> NDArray[np.bool_]:
     """HW bool: pixels within `radius` pixels (Euclidean disk) of a nucleus boundary, on either side of it."""
-    edge = inner_boundary(instances).astype(np.uint8)
+    edge = inner_boundary(instances)
     if radius <= 0:
-        return edge.astype(np.bool_)
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(edge, disk).astype(np.bool_)
+        return edge
+    return dilate(edge, radius)

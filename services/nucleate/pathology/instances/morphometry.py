@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.instance_map import boxes
+from nucleate.pathology.instances.instance_map import bounding_boxes
+from nucleate.pathology.instances.typical_area import typical_area
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shapes:
+class ShapeDescriptors:
     """One entry per label 1..N of a contiguous instance map, in label order.
 
     areas (px²), centroids_yx (N, 2; px), axis_ratios (minor / major of the ellipse of equal second moments, (0, 1]),
@@ -28,7 +29,7 @@ class Shapes:
     touches_border: NDArray[np.bool_]
 
 
-def measure(instances: NDArray[np.int32]) -> Shapes:
+def measure_shapes(instances: NDArray[np.int32]) -> ShapeDescriptors:
     """Shapes of a contiguous map (see `instances.relabel`)."""
     count = int(instances.max())
     ys, xs = np.nonzero(instances)
@@ -47,18 +48,34 @@ def measure(instances: NDArray[np.int32]) -> Shapes:
     edge = np.concatenate([instances[0], instances[-1], instances[:, 0], instances[:, -1]])
     touches = np.bincount(edge, minlength=count + 1)[1:] > 0
     angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-    return Shapes(area, np.stack([y, x], axis=1), ratio, angle, _solidities(instances, area), touches)
+    return ShapeDescriptors(area, np.stack([y, x], axis=1), ratio, angle, _solidities(instances, area), touches)
 
 
 def _solidities(instances: NDArray[np.int32], area: NDArray[np.float64]) -> NDArray[np.float64]:
     solidities = np.ones(area.size)
-    for index, box in enumerate(boxes(instances)):
+    for index, box in enumerate(bounding_boxes(instances)):
         if box is not None:
-            solidities[index] = min(area[index] / hull_area(instances[box] == index + 1), 1.0)
+            solidities[index] = min(area[index] / convex_hull_area(instances[box] == index + 1), 1.0)
     return solidities
 
 
-def hull_area(mask: NDArray[np.bool_]) -> float:
+def implausible_labels(
+    instances: NDArray[np.int32], min_solidity: float, relative_areas: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """By label of a contiguous map, entry 0 for background: True for what is no plausible single nucleus.
+
+    Such are ragged or merged ones, of less than `min_solidity`, and those beyond `relative_areas`, in areas of the image's
+    typical nucleus.
+    """
+    if not instances.any():
+        return np.zeros(1, np.bool_)
+    shapes = measure_shapes(instances)
+    relative = shapes.areas / typical_area(instances)
+    low, high = relative_areas
+    return np.concatenate([[False], (shapes.solidities < min_solidity) | (relative < low) | (relative > high)])
+
+
+def convex_hull_area(mask: NDArray[np.bool_]) -> float:
     """Area (px²) of the convex hull of a mask's pixels, each taken as a unit square."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     hull = cv2.convexHull(np.concatenate(contours))

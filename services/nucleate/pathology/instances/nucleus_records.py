@@ -1,4 +1,4 @@
-"""The instance dictionary: where every nucleus is, what it looks like, and what it is.
+"""Nucleus records (HoVer-Net's instance dictionary): box, centroid, contour, probability and type of every nucleus.
 
 As of hover_net's `process`, without a mask of the whole image per nucleus: sums over labels for centroids, probabilities and
 types, and each contour from its nucleus's own box.
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate import errors
-from nucleate.pathology.instances.instance_map import boxes, majority
+from nucleate.pathology.instances.instance_map import bounding_boxes, majority_class
 
 #: Class of a nucleus without one: hover_net's background class, and every nucleus of an untyped model.
 UNTYPED = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Nucleus:
+class NucleusRecord:
     """One nucleus; pixels, x to the right, y down, whole numbers are pixel centres.
 
     label: in the instance map, 1...
@@ -37,13 +37,13 @@ class Nucleus:
     centroid: tuple[float, float]
     contour: NDArray[np.int32]
     probability: float
-    kind: int = UNTYPED
-    kind_probability: float = 0.0
+    type: int = UNTYPED
+    type_probability: float = 0.0
 
 
-def nuclei(
+def nucleus_records(
     instances_HW: NDArray[np.int32], nuclear_HW: NDArray[np.floating], types_HW: NDArray[np.integer] | None = None
-) -> list[Nucleus]:
+) -> list[NucleusRecord]:
     """Every nucleus of an instance map (any labels > 0), by rising label.
 
     Args:
@@ -65,16 +65,16 @@ def nuclei(
         return [float(mean) for mean in np.bincount(label_P, weights=values_P) / pixels_L]
 
     x, y, probability = mean_of(xs), mean_of(ys), mean_of(nuclear_HW[ys, xs])
-    kinds, shares = (None, None) if types_HW is None else majority(label_P, types_HW[ys, xs], pixels_L.size)
+    kinds, shares = (None, None) if types_HW is None else majority_class(label_P, types_HW[ys, xs], pixels_L.size)
     found = []
-    for label, box in enumerate(boxes(instances_HW), start=1):
+    for label, box in enumerate(bounding_boxes(instances_HW), start=1):
         if box is None:
             continue
         typed = () if kinds is None or shares is None else (int(kinds[label]), float(shares[label]))
         rows, columns = box
         edges = rows.start, columns.start, rows.stop, columns.stop
         contour = _contour(instances_HW[box] == label, columns.start, rows.start)
-        found.append(Nucleus(label, edges, (x[label], y[label]), contour, probability[label], *typed))
+        found.append(NucleusRecord(label, edges, (x[label], y[label]), contour, probability[label], *typed))
     return found
 
 

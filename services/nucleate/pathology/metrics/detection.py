@@ -22,7 +22,7 @@ RADIUS = 12.0
 #: What a row of counts holds, by class and over all classes.
 CLASS_COLUMNS = ("both", "only predicted", "only true", "unpaired predicted", "unpaired true")
 COLUMNS = ("pairs", "unpaired predicted", "unpaired true", "pairs of equal class")
-_MOST_DISTANCES = 100_000_000
+_MAX_DISTANCES = 100_000_000
 
 
 def centroids(instances: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -33,7 +33,7 @@ def centroids(instances: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.asarray(np.stack(sums, axis=1) / area_N[:, None])
 
 
-def paired(
+def pair_centroids(
     true_T2: NDArray[np.float64], pred_P2: NDArray[np.float64], radius: float = RADIUS
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of the true and predicted centres of each pair.
@@ -41,7 +41,7 @@ def paired(
     Raises:
         TooLarge: over 100 million distances between nuclei of one image.
     """
-    if len(true_T2) * len(pred_P2) > _MOST_DISTANCES:
+    if len(true_T2) * len(pred_P2) > _MAX_DISTANCES:
         raise TooLarge(f"{len(true_T2)} true and {len(pred_P2)} predicted nuclei in one image: cut it into regions")
     distance_TP = cdist(true_T2, pred_P2)
     true_K, pred_K = linear_sum_assignment(distance_TP)

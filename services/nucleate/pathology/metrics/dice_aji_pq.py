@@ -25,7 +25,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from nucleate.errors import SizeMismatch
-from nucleate.pathology.instances.instance_map import check, relabel
+from nucleate.pathology.instances.instance_map import check_instance_map, relabel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +80,7 @@ def contingency(true: ArrayLike, pred: ArrayLike) -> Contingency:
 
     Raises `InvalidMask` for maps that are not HW integers >= 0 and `SizeMismatch` for maps of different shapes.
     """
-    t_map, p_map = check(true, "the true instance map"), check(pred, "the predicted instance map")
+    t_map, p_map = check_instance_map(true, "the true instance map"), check_instance_map(pred, "the predicted instance map")
     if t_map.shape != p_map.shape:
         raise SizeMismatch(f"the true map is {t_map.shape} and the predicted map {p_map.shape}: score maps of the same image")
     keys = (_narrow(t_map).astype(np.int64) << 32 | _narrow(p_map)).ravel()
@@ -113,10 +113,10 @@ def score(true: ArrayLike, pred: ArrayLike) -> Scores:
 
     Raises `InvalidMask` for float, bool, negative or non-HW maps and `SizeMismatch` for maps of different shapes.
     """
-    return scored(contingency(true, pred))
+    return score_table(contingency(true, pred))
 
 
-def scored(table: Contingency) -> Scores:
+def score_table(table: Contingency) -> Scores:
     """The scores of one image from its table, where somebody needs that as well."""
     n_true, n_pred = table.true_areas.size, table.pred_areas.size
     if n_true == 0 or n_pred == 0:

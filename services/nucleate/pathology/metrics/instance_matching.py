@@ -1,8 +1,8 @@
-"""What became of every nucleus: found, missed, split or merged, and what was found where there is none.
+"""Matching of predicted to true nuclei: found, missed, split, merged and extra ones, and their overlay on the image.
 
 A nucleus is found when it and a prediction have IoU > 0.5 (PQ's match). Of the others, a true nucleus is split when two or more
 predictions lie mostly inside it, and merged when it lies mostly inside a prediction together with another one; else it is
-missed. A prediction that matches nothing is extra, unless it is a piece of a split nucleus or the union of merged ones.
+missed. A prediction that matches nothing is extra, unless it is a fragment of a split nucleus or the union of merged ones.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from nucleate.pathology.images.overlays import GREEN, SKY, VERMILION, WHITE, YEL
 from nucleate.pathology.instances.instance_map import inner_boundary, relabel
 from nucleate.pathology.metrics.dice_aji_pq import MATCH_IOU, Contingency
 
-FOUND, MISSED, SPLIT, MERGED, EXTRA, PART = range(6)
-_MOSTLY = 0.5
+FOUND, MISSED, SPLIT, MERGED, EXTRA, FRAGMENT = range(6)
+_CONTAINED = 0.5
 _PURPLE: Colour = (204, 121, 167)
-#: By verdict; parts of split and merged nuclei are not drawn, their true nuclei are.
+#: By outcome; fragments of split and merged nuclei are not drawn, their true nuclei are.
 _COLOURS = (GREEN, SKY, YELLOW, _PURPLE, VERMILION)
 _NAMES = ("found", "missed", "split", "merged", "extra")
 _LEGEND = 22  # px
 
 
 @dataclass(frozen=True, eq=False)
-class Verdicts:
-    """On every true nucleus, T: `FOUND`, `MISSED`, `SPLIT` or `MERGED`; on every prediction, P: `FOUND`, `EXTRA` or `PART`."""
+class MatchOutcomes:
+    """Of each true nucleus, T: `FOUND`, `MISSED`, `SPLIT` or `MERGED`; of each prediction, P: `FOUND`, `EXTRA`, `FRAGMENT`."""
 
     true: NDArray[np.int8]
     predicted: NDArray[np.int8]
@@ -39,47 +39,47 @@ class Verdicts:
         return dict(zip(_NAMES, [*true[: MERGED + 1], int((self.predicted == EXTRA).sum())], strict=True))
 
 
-def judge(table: Contingency) -> Verdicts:
-    """Verdicts in the order of the labels."""
+def match_outcomes(table: Contingency) -> MatchOutcomes:
+    """Outcomes in the order of the labels."""
     true_K, pred_K, overlap_K = table.true_of, table.pred_of, table.overlap
     matched_K = overlap_K / table.union > MATCH_IOU
-    inside_true_K = overlap_K > _MOSTLY * table.pred_areas[pred_K]
-    inside_pred_K = overlap_K > _MOSTLY * table.true_areas[true_K]
-    pieces_T = np.bincount(true_K[inside_true_K], minlength=table.true_areas.size)
+    inside_true_K = overlap_K > _CONTAINED * table.pred_areas[pred_K]
+    inside_pred_K = overlap_K > _CONTAINED * table.true_areas[true_K]
+    fragments_T = np.bincount(true_K[inside_true_K], minlength=table.true_areas.size)
     members_P = np.bincount(pred_K[inside_pred_K], minlength=table.pred_areas.size)
     merged_K = inside_pred_K & (members_P[pred_K] > 1)
     true_T = np.full(table.true_areas.size, MISSED, np.int8)
     true_T[true_K[merged_K]] = MERGED
-    true_T[pieces_T > 1] = SPLIT
+    true_T[fragments_T > 1] = SPLIT
     true_T[true_K[matched_K]] = FOUND
     pred_P = np.full(table.pred_areas.size, EXTRA, np.int8)
-    pred_P[pred_K[inside_true_K & (true_T[true_K] == SPLIT)]] = PART
-    pred_P[pred_K[merged_K & (true_T[true_K] == MERGED)]] = PART
+    pred_P[pred_K[inside_true_K & (true_T[true_K] == SPLIT)]] = FRAGMENT
+    pred_P[pred_K[merged_K & (true_T[true_K] == MERGED)]] = FRAGMENT
     pred_P[pred_K[matched_K]] = FOUND
-    return Verdicts(true_T, pred_P)
+    return MatchOutcomes(true_T, pred_P)
 
 
-def picture(
-    rgb_HW3: NDArray[np.uint8], true_HW: NDArray[np.int32], pred_HW: NDArray[np.int32], verdicts: Verdicts
+def outcome_overlay(
+    rgb_HW3: NDArray[np.uint8], true_HW: NDArray[np.int32], pred_HW: NDArray[np.int32], outcomes: MatchOutcomes
 ) -> NDArray[np.uint8]:
-    """The image under contours in the verdicts' colours, and a legend with the counts below; RGB uint8.
+    """The image under contours in the outcomes' colours, and a legend with the counts below; RGB uint8.
 
     Found and extra ones are drawn as they were predicted, the others as they truly are.
     """
     drawn = rgb_HW3.copy()
     for labels, by_nucleus, shown in (
-        (relabel(pred_HW), verdicts.predicted, (FOUND, EXTRA)),
-        (relabel(true_HW), verdicts.true, (MISSED, SPLIT, MERGED)),
+        (relabel(pred_HW), outcomes.predicted, (FOUND, EXTRA)),
+        (relabel(true_HW), outcomes.true, (MISSED, SPLIT, MERGED)),
     ):
-        verdict_of = np.concatenate([[PART], by_nucleus])[labels]
+        outcome_of = np.concatenate([[FRAGMENT], by_nucleus])[labels]
         edge = inner_boundary(labels)
-        for verdict in shown:
-            drawn[edge & (verdict_of == verdict)] = _COLOURS[verdict]
-    return np.vstack([drawn, _legend(drawn.shape[1], verdicts.counts())])
+        for outcome in shown:
+            drawn[edge & (outcome_of == outcome)] = _COLOURS[outcome]
+    return np.vstack([drawn, _legend(drawn.shape[1], outcomes.counts())])
 
 
 def _legend(width: int, counts: dict[str, int]) -> NDArray[np.uint8]:
-    """A strip with the name and the count of every verdict in its colour."""
+    """A strip with the name and the count of every outcome in its colour."""
     words = [f"{name} {counts[name]}" for name in _NAMES]
     scale = 0.45
     sizes = [cv2.getTextSize(word, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] for word in words]
@@ -95,6 +95,6 @@ def _legend(width: int, counts: dict[str, int]) -> NDArray[np.uint8]:
     )
 
 
-def blank(shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """What contours are drawn on where there is no image."""
+def grey_canvas(shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """The grey background that contours are drawn on where there is no image, RGB uint8."""
     return np.full((*shape, 3), WHITE, np.uint8) // 2

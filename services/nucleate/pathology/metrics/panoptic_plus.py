@@ -17,8 +17,8 @@ COLUMNS = ("true positives", "false positives", "false negatives", "sum of IoU")
 
 def counts(table: Contingency) -> NDArray[np.float64]:
     """The four COLUMNS of one image, every nucleus of one class; float64, add them over images."""
-    nobody_T, nobody_P = np.zeros(table.true_areas.size, np.intp), np.zeros(table.pred_areas.size, np.intp)
-    return np.asarray(counts_by_class(table, nobody_T, nobody_P, 1)[0])
+    one_class_T, one_class_P = np.zeros(table.true_areas.size, np.intp), np.zeros(table.pred_areas.size, np.intp)
+    return np.asarray(counts_by_class(table, one_class_T, one_class_P, 1)[0])
 
 
 def counts_by_class(
@@ -28,17 +28,17 @@ def counts_by_class(
     iou_K = table.overlap / table.union
     class_K = true_class_T[table.true_of]
     matched = (iou_K > MATCH_IOU) & (class_K == pred_class_P[table.pred_of])
-    hits_C = np.bincount(class_K[matched], minlength=classes)
+    tp_C = np.bincount(class_K[matched], minlength=classes)
     iou_C = np.bincount(class_K[matched], weights=iou_K[matched], minlength=classes)
-    misses_C = np.bincount(true_class_T, minlength=classes) - hits_C
-    inventions_C = np.bincount(pred_class_P, minlength=classes) - hits_C
-    return np.stack([hits_C, inventions_C, misses_C, iou_C], axis=1).astype(np.float64)
+    fn_C = np.bincount(true_class_T, minlength=classes) - tp_C
+    fp_C = np.bincount(pred_class_P, minlength=classes) - tp_C
+    return np.stack([tp_C, fp_C, fn_C, iou_C], axis=1).astype(np.float64)
 
 
 def quality(counts_X4: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """DQ, SQ and PQ of counts with any leading axes; NaN where there is no nucleus on either side."""
-    hits, inventions, misses, iou = np.moveaxis(counts_X4, -1, 0)
-    total = hits + inventions / 2 + misses / 2
-    dq = np.divide(hits, total, out=np.full(total.shape, np.nan), where=total > 0)
-    sq = iou / (hits + EPS)
+    tp, fp, fn, iou = np.moveaxis(counts_X4, -1, 0)
+    total = tp + fp / 2 + fn / 2
+    dq = np.divide(tp, total, out=np.full(total.shape, np.nan), where=total > 0)
+    sq = iou / (tp + EPS)
     return dq, sq, dq * sq

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from nucleate.pathology.instances.instance_map import areas, relabel, remove_small
-from nucleate.pathology.instances.morphometry import measure
-from nucleate.pathology.stains.optical_density import separate, tissue_mask
+from nucleate.pathology.instances.instance_map import relabel, remove_small
+from nucleate.pathology.instances.morphometry import implausible_labels
+from nucleate.pathology.instances.typical_area import typical_area
+from nucleate.pathology.stains.haematoxylin import reflected_gaussian, smoothed_haematoxylin
+from nucleate.pathology.stains.tissue import tissue_mask
 
 _SMOOTH_SIGMA = 1.5
 _LOCAL_SIGMA = 40.0
@@ -39,7 +41,7 @@ _PLAUSIBLE_AREA = (0.3, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
+class _Foreground:
     """density_HW, threshold_HW in OD; mask_HW of nuclear pixels, opened and filled."""
 
     density: NDArray[np.float32]
@@ -49,7 +51,7 @@ class _Evidence:
 
 def segment(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Instance map (HW int32, labels 1..N) of an HWC uint8 RGB image; all 0 where there is nothing stained."""
-    return _drop_fragments(_split(_evidence(rgb).mask))
+    return _drop_fragments(_split_touching(_foreground(rgb).mask))
 
 
 def segment_with_ignore(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
@@ -58,40 +60,26 @@ def segment_with_ignore(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDAr
     Uncertain are densities near the threshold, pieces that were dropped as too small, and whole instances that are no plausible
     single nucleus (ragged or merged, far smaller or larger than is typical of the image). A loss should not count them.
     """
-    evidence = _evidence(rgb)
-    pieces = _split(evidence.mask)
+    foreground = _foreground(rgb)
+    pieces = _split_touching(foreground.mask)
     instances = _drop_fragments(pieces)
     if not instances.any():
-        return instances, evidence.mask
-    margin = evidence.density - evidence.threshold
+        return instances, foreground.mask
+    margin = foreground.density - foreground.threshold
     contrast = float(margin[instances > 0].mean() - margin[instances == 0].mean())
     near = np.abs(margin) < _UNCERTAIN * contrast
-    dropped = evidence.mask & (instances == 0)
-    return instances, near | dropped | _implausible(instances)[instances]
+    dropped = foreground.mask & (instances == 0)
+    return instances, near | dropped | implausible_labels(instances, _PLAUSIBLE_SOLIDITY, _PLAUSIBLE_AREA)[instances]
 
 
-def typical_area(instances: NDArray[np.integer]) -> float:
-    """Area (px²) of the nucleus that the median nuclear pixel lies in: robust against many small fragments; 0 when empty."""
-    return typical_of(areas(instances)[1:])
-
-
-def typical_of(sizes: NDArray[np.integer]) -> float:
-    """The same of nuclear areas (px²), in any order, zeros allowed."""
-    sizes = np.sort(sizes)
-    if sizes.sum() == 0:
-        return 0.0
-    return float(sizes[np.searchsorted(np.cumsum(sizes), sizes.sum() / 2)])
-
-
-def _evidence(rgb: NDArray[np.uint8]) -> _Evidence:
-    haematoxylin, _ = separate(rgb)
-    density = _gaussian(haematoxylin, _SMOOTH_SIGMA)
+def _foreground(rgb: NDArray[np.uint8]) -> _Foreground:
+    density = smoothed_haematoxylin(rgb, _SMOOTH_SIGMA, cv2.BORDER_REFLECT)
     stained = density[tissue_mask(rgb)]
     if stained.size < 2 or float(np.ptp(stained)) == 0.0:
-        return _Evidence(density, np.full_like(density, np.inf), np.zeros(density.shape, dtype=np.bool_))
-    threshold = 0.5 * np.float32(_otsu(density)) + 0.5 * _gaussian(density, _LOCAL_SIGMA)
+        return _Foreground(density, np.full_like(density, np.inf), np.zeros(density.shape, dtype=np.bool_))
+    threshold = 0.5 * np.float32(_otsu(density)) + 0.5 * reflected_gaussian(density, _LOCAL_SIGMA)
     threshold = np.maximum(threshold, np.float32(_MIN_DENSITY)).astype(np.float32)
-    return _Evidence(density, threshold, _clean(density > threshold))
+    return _Foreground(density, threshold, _open_and_fill(density > threshold))
 
 
 def _otsu(values: NDArray[np.float32]) -> float:
@@ -107,25 +95,21 @@ def _otsu(values: NDArray[np.float32]) -> float:
     return float(centres[int(np.argmax(below[inside] * above * gap**2))])
 
 
-def _gaussian(plane: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
-
-
 def _disk(diameter: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)), dtype=np.uint8)
 
 
-def _clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _open_and_fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Open with a disk, then fill holes."""
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disk(_OPEN_DIAMETER))
     return np.asarray(ndimage.binary_fill_holes(opened), dtype=np.bool_)
 
 
-def _split(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Cut touching nuclei along the valleys of the smoothed distance transform."""
+def _split_touching(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Split touching nuclei by a watershed on the smoothed distance transform."""
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.int32)
-    distance = _gaussian(np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)), _SMOOTH_SIGMA)
+    distance = reflected_gaussian(np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)), _SMOOTH_SIGMA)
     peaks = (distance >= cv2.dilate(distance, _disk(2 * _SEED_RADIUS + 1))) & mask
     _, seeds = cv2.connectedComponents(peaks.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     return relabel(watershed(-distance, seeds, mask=mask))  # type: ignore[no-untyped-call]
@@ -133,12 +117,3 @@ def _split(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 def _drop_fragments(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
     return remove_small(pieces, max(_MIN_AREA, int(_MIN_RELATIVE_AREA * typical_area(pieces))))
-
-
-def _implausible(instances: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """By label, entry 0 for background."""
-    shapes = measure(instances)
-    relative = shapes.areas / typical_area(instances)
-    low, high = _PLAUSIBLE_AREA
-    odd = (shapes.solidities < _PLAUSIBLE_SOLIDITY) | (relative < low) | (relative > high)
-    return np.concatenate([[False], odd])

@@ -1,1 +1,1 @@
-"""Stains: optical density, Macenko's stain vectors, stain-standardised input, stain augmentation."""
+"""Stains: optical density, haematoxylin plane, tissue mask, stain vectors, stain-standardised input, stain augmentation."""

@@ -8,21 +8,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.stains.stain_vectors import HIGHEST, Stains, ordered
+from nucleate.pathology.stains.stain_vectors import ROBUST_MAX_PERCENTILE, Stains, haematoxylin_first
 
 #: Of the light that is let through, as everybody sets it since the paper; and the density under which a pixel is glass.
 WHITE, OFFSET, GLASS = 240.0, 1.0, 0.15
 _ALPHA = 1.0  # percent
 _DENSITY = (-np.log((np.arange(256) + OFFSET) / WHITE)).astype(np.float32)
 PIXELS = 15_000  # are enough: percentiles of them move the result by under half a grey level
-_LEAST_PIXELS = 32
+_MIN_PIXELS = 32
 
 
 def measure(sample_K3: NDArray[np.uint8], *, full: bool = False) -> Stains | None:
     """Stains of tissue pixels, of all of them or of about `PIXELS`; None where fewer than two can be told apart."""
     tissue = _DENSITY[sample_K3 if full else sample_K3[:: max(1, len(sample_K3) // PIXELS)]]
     density = tissue[(tissue >= GLASS).all(axis=1)]
-    if len(density) < _LEAST_PIXELS:
+    if len(density) < _MIN_PIXELS:
         return None
     _, axes = np.linalg.eigh(np.cov(density.T))
     plane_32 = axes[:, [2, 1]]
@@ -30,7 +30,7 @@ def measure(sample_K3: NDArray[np.uint8], *, full: bool = False) -> Stains | Non
     along, across = (density @ plane_32).T
     angle = np.arctan2(across, along)
     ends = np.percentile(angle, [_ALPHA, 100.0 - _ALPHA])
-    vectors = ordered(*(plane_32 @ np.array([np.cos(end), np.sin(end)]) for end in ends))
+    vectors = haematoxylin_first(*(plane_32 @ np.array([np.cos(end), np.sin(end)]) for end in ends))
     stains = Stains(vectors, np.ones(2))
-    stains = Stains(vectors, np.percentile(stains.concentrations(tissue), HIGHEST, axis=0))
-    return None if stains.one else stains
+    stains = Stains(vectors, np.percentile(stains.concentrations(tissue), ROBUST_MAX_PERCENTILE, axis=0))
+    return None if stains.single_stain else stains

@@ -11,21 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.errors import InvalidImage
-
 #: Unit OD vectors (rows: haematoxylin, eosin, residual; columns: R, G, B) of Ruifrok and Johnston.
 HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], dtype=np.float64)
 HED /= np.linalg.norm(HED, axis=1, keepdims=True)
 #: OD row vector of a pixel @ FROM_OD = concentrations of (haematoxylin, eosin, residual).
-FROM_OD = np.linalg.inv(HED)
+HED_FROM_OD = np.linalg.inv(HED)
 
 _OD_OF_LEVEL = (-np.log(np.maximum(np.arange(256), 1) / 255.0)).astype(np.float32)
-
-#: A pixel is stained above this mean OD (grey level 220) when its channels also differ by `TISSUE_CHROMA`.
-TISSUE_OD = 0.15
-TISSUE_CHROMA = 0.05
-#: An image with less stained area than this has nothing to segment.
-MIN_TISSUE = 0.01
 
 
 def rgb_to_od(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -39,25 +31,13 @@ def od_to_rgb(od: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(levels), dtype=np.uint8)
 
 
-def separate(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def stain_scaling_matrix(strength_S: NDArray[np.floating]) -> NDArray[np.float64]:
+    """OD row vector of a pixel @ this 3 x 3 matrix = its OD with (haematoxylin, eosin, residual) scaled by `strength_S`."""
+    return np.asarray((HED_FROM_OD * strength_S) @ HED, np.float64)
+
+
+def separate_stains(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Haematoxylin and eosin density planes, HW float32 >= 0; white gives zeros, never NaN."""
-    planes_HWC = cv2.transform(rgb_to_od(rgb), FROM_OD[:, :2].T.astype(np.float32))
+    planes_HWC = cv2.transform(rgb_to_od(rgb), HED_FROM_OD[:, :2].T.astype(np.float32))
     np.maximum(planes_HWC, 0, out=planes_HWC)
     return np.ascontiguousarray(planes_HWC[..., 0]), np.ascontiguousarray(planes_HWC[..., 1])
-
-
-def tissue_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """HW bool: pixels that are stained, i.e. neither glass nor neutral grey or black (ink, shadow)."""
-    od_HWC = rgb_to_od(rgb)
-    red, green, blue = cv2.split(od_HWC)
-    mean = (red + green + blue) / 3
-    chroma = cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue)
-    mask: NDArray[np.bool_] = (mean > TISSUE_OD) & (chroma > TISSUE_CHROMA)
-    return mask
-
-
-def require_tissue(rgb: NDArray[np.uint8], name: str) -> None:
-    """Raise `InvalidImage` unless at least `MIN_TISSUE` of the pixels are stained."""
-    stained = float(tissue_mask(rgb).mean())
-    if stained < MIN_TISSUE:
-        raise InvalidImage(f"{name} has no stained tissue ({stained:.1%} of its pixels): leave it out or crop to the tissue")

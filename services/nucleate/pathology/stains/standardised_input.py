@@ -16,23 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
-from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od, separate, tissue_mask
+from nucleate.pathology.stains.haematoxylin import reflected_gaussian, smoothed_haematoxylin
+from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od
+from nucleate.pathology.stains.tissue import tissue_mask
 
 PLANES = 4
 _MEAN_OD = np.array([0.55, 0.75, 0.45], np.float32)
 _SPREAD_OD = np.array([0.28, 0.32, 0.22], np.float32)
-_LEAST_TISSUE = 256
-_LEAST_SPREAD = 0.02
+_MIN_TISSUE = 256
+_MIN_SPREAD = 0.02
 _SMOOTH_SIGMA = 1.5
 _LOCAL_SIGMA = 40.0
-_LEAST_DENSITY = 0.1
+_MIN_DENSITY = 0.1
 _DENSITY = rgb_to_od(np.arange(256, dtype=np.uint8))
 # Grey levels per unit of margin, a unit being the difference between nuclear and other tissue; 127.5 is the threshold itself.
 _LEVELS = 64.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Appearance:
+class StainStandardisation:
     """What standardises an image: the new level of every level by channel, 3 x 256 uint8, or None without tissue.
 
     `otsu` is the global threshold of haematoxylin density, `contrast` the difference between nuclear and other tissue around
@@ -57,21 +59,21 @@ class Appearance:
         """Smoothed haematoxylin density minus threshold, in units of the contrast, as grey levels; 0 without any stain."""
         if self.otsu is None or self.contrast is None:
             return np.zeros(image_HW3.shape[:2], np.uint8)
-        margin = _above(_density(image_HW3), self.otsu)
+        margin = _margin_over_threshold(smoothed_haematoxylin(image_HW3, _SMOOTH_SIGMA, cv2.BORDER_REFLECT), self.otsu)
         return np.asarray(np.clip(127.5 + margin / self.contrast * _LEVELS, 0, 255), np.uint8)
 
 
-def fit(image_HW3: NDArray[np.uint8]) -> Appearance:
+def fit(image_HW3: NDArray[np.uint8]) -> StainStandardisation:
     """The standardisation that an RGB image's own statistics give."""
-    density = _density(image_HW3)
+    density = smoothed_haematoxylin(image_HW3, _SMOOTH_SIGMA, cv2.BORDER_REFLECT)
     if float(np.ptp(density)) == 0.0:
-        return Appearance(_level_tables(image_HW3), None, None)
+        return StainStandardisation(_level_tables(image_HW3), None, None)
     otsu = _otsu(density)
-    margin = _above(density, otsu)
+    margin = _margin_over_threshold(density, otsu)
     above = margin > 0
     if not above.any() or above.all():
-        return Appearance(_level_tables(image_HW3), None, None)
-    return Appearance(_level_tables(image_HW3), otsu, float(margin[above].mean() - margin[~above].mean()))
+        return StainStandardisation(_level_tables(image_HW3), None, None)
+    return StainStandardisation(_level_tables(image_HW3), otsu, float(margin[above].mean() - margin[~above].mean()))
 
 
 def planes(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -79,7 +81,7 @@ def planes(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return fit(image_HW3).planes(image_HW3)
 
 
-def margin(planes_HWP: NDArray[np.uint8]) -> NDArray[np.float32]:
+def haematoxylin_margin(planes_HWP: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The margin plane in units of the image's contrast, 0 at the threshold, high inside nuclei; HW float32."""
     return (planes_HWP[..., 3].astype(np.float32) - np.float32(127.5)) / np.float32(_LEVELS)
 
@@ -87,30 +89,24 @@ def margin(planes_HWP: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _level_tables(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Tissue brought to one mean and standard deviation of density per channel; None for an image without tissue."""
     tissue = tissue_mask(image_HW3)
-    if np.count_nonzero(tissue) < _LEAST_TISSUE:
+    if np.count_nonzero(tissue) < _MIN_TISSUE:
         return None
     split = [np.asarray(plane, np.uint8) for plane in cv2.split(image_HW3)]
-    return np.stack([_table(plane, tissue, c) for c, plane in enumerate(split)])
+    return np.stack([_level_table(plane, tissue, c) for c, plane in enumerate(split)])
 
 
-def _table(plane_HW: NDArray[np.uint8], tissue_HW: NDArray[np.bool_], channel: int) -> NDArray[np.uint8]:
+def _level_table(plane_HW: NDArray[np.uint8], tissue_HW: NDArray[np.bool_], channel: int) -> NDArray[np.uint8]:
     """New level of each of the 256 levels of one channel: its density shifted and scaled to the channel's mean and spread."""
     count = cv2.calcHist([plane_HW], [0], tissue_HW.astype(np.uint8), [256], [0, 256]).ravel()
     mean = float(np.average(_DENSITY, weights=count))
-    spread = max(_LEAST_SPREAD, float(np.sqrt(np.average((_DENSITY - mean) ** 2, weights=count))))
+    spread = max(_MIN_SPREAD, float(np.sqrt(np.average((_DENSITY - mean) ** 2, weights=count))))
     return od_to_rgb((_DENSITY - mean) / spread * _SPREAD_OD[channel] + _MEAN_OD[channel])
 
 
-def _density(image_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Smoothed haematoxylin density, HW float32."""
-    haematoxylin, _ = separate(image_HW3)
-    return _gaussian(haematoxylin, _SMOOTH_SIGMA)
-
-
-def _above(density_HW: NDArray[np.float32], otsu: float) -> NDArray[np.float32]:
+def _margin_over_threshold(density_HW: NDArray[np.float32], otsu: float) -> NDArray[np.float32]:
     """Density above the threshold, half global, half local."""
     threshold = 0.5 * otsu + 0.5 * _local_mean(density_HW)
-    return np.asarray(density_HW - np.maximum(threshold, _LEAST_DENSITY), np.float32)
+    return np.asarray(density_HW - np.maximum(threshold, _MIN_DENSITY), np.float32)
 
 
 def _otsu(density_HW: NDArray[np.float32]) -> float:
@@ -121,9 +117,5 @@ def _local_mean(plane_HW: NDArray[np.float32]) -> NDArray[np.float32]:
     """Gaussian mean of `_LOCAL_SIGMA`, computed at a quarter of the resolution, which it does not notice."""
     height, width = plane_HW.shape
     quarter = cv2.resize(plane_HW, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
-    smooth = _gaussian(np.asarray(quarter, np.float32), _LOCAL_SIGMA / 4)
+    smooth = reflected_gaussian(np.asarray(quarter, np.float32), _LOCAL_SIGMA / 4)
     return np.asarray(cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _gaussian(plane_HW: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    return np.asarray(cv2.GaussianBlur(plane_HW, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)

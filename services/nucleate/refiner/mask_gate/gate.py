@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.errors import SizeMismatch
-from nucleate.pathology.instances.instance_map import boxes
-from nucleate.pathology.stains.optical_density import separate
+from nucleate.pathology.instances.instance_map import bounding_boxes
+from nucleate.pathology.stains.haematoxylin import smoothed_haematoxylin
 from nucleate.refiner.mask_gate.contour_profiles import OFFSETS_L, POINTS, SECTORS, STEP, Normals, normals, sample
 
 MAX_MEDIAN_SHIFT = 1.0  # pixels
@@ -32,12 +32,12 @@ MIN_SECTORS = 6
 SMOOTHING = 1.0  # pixels, sigma
 WINDOW = 2.5  # pixels, sigma: the slope at the contour counts, not the neighbours'
 HALO = 3  # pixels round nuclei that belong to their edges
-BODY = 0.3  # of the median nuclear area; smaller dark spots are texture
+MIN_BODY_AREA = 0.3  # of the median nuclear area; smaller dark spots are texture
 MAX_HALLUCINATED = 0.02  # per nucleus
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """What the gate found: shifts in pixels, `vanished` as a fraction of the `measured` nuclei, `hallucinated` per nucleus."""
 
     accepted: bool
@@ -49,7 +49,9 @@ class Verdict:
     hallucinated: float = 0.0
 
 
-def judge_refinement(before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8], instances_HW: NDArray[np.int32]) -> Verdict:
+def verify_refinement(
+    before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8], instances_HW: NDArray[np.int32]
+) -> GateResult:
     """Compares a uint8 RGB image before and after refinement at the nuclei of its instance map.
 
     Raises:
@@ -57,11 +59,11 @@ def judge_refinement(before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8]
     """
     if not before_HW3.shape[:2] == after_HW3.shape[:2] == instances_HW.shape:
         raise SizeMismatch(f"gate: sizes differ: {before_HW3.shape[:2]}, {after_HW3.shape[:2]}, {instances_HW.shape}")
-    found = [(box, label) for label, box in enumerate(boxes(instances_HW), start=1) if box is not None]
+    found = [(box, label) for label, box in enumerate(bounding_boxes(instances_HW), start=1) if box is not None]
     if not found:
-        return Verdict(True, "", 0.0, 0.0, 0.0, 0)
+        return GateResult(True, "", 0.0, 0.0, 0.0, 0)
     lines = normals(instances_HW, [box for box, _ in found], [label for _, label in found])
-    before_HW, after_HW = _density(before_HW3), _density(after_HW3)
+    before_HW, after_HW = smoothed_haematoxylin(before_HW3, SMOOTHING), smoothed_haematoxylin(after_HW3, SMOOTHING)
     before_NSL, after_NSL = _sector_profiles(before_HW, lines), _sector_profiles(after_HW, lines)
     clear_NS = lines.clear.reshape(len(found), SECTORS, POINTS).all(axis=2)
     contrast_NS = _contrast(before_NSL)
@@ -69,37 +71,39 @@ def judge_refinement(before_HW3: NDArray[np.uint8], after_HW3: NDArray[np.uint8]
     clear_NS &= (contrast_NS >= MIN_CONTRAST) & (np.abs(own_NS) <= MAX_OWN_LAG)
     measurable_N = clear_NS.sum(axis=1) >= MIN_SECTORS
     if not measurable_N.any():
-        return Verdict(False, "no nucleus has a clear contour, so the mask cannot be checked", 0.0, 0.0, 0.0, 0)
+        return GateResult(False, "no nucleus has a clear contour, so the mask cannot be checked", 0.0, 0.0, 0.0, 0)
     normal_NS2 = lines.outwards.reshape(len(found), SECTORS, POINTS, 2).mean(axis=2)
     kept_N = _kept_contrast(contrast_NS, _contrast(after_NSL), clear_NS)[measurable_N]
     vanished_N = kept_N < VANISHED_BELOW * np.clip(np.median(kept_N), 0.5, 2.0)
     lag_NS = _lags(before_NSL, after_NSL) - own_NS
     shift_N = _nucleus_shift(lag_NS, normal_NS2, clear_NS)[measurable_N]
-    return _verdict(shift_N[~vanished_N], vanished_N, _new_bodies(before_HW, after_HW, instances_HW) / len(found))
+    return _decide(shift_N[~vanished_N], vanished_N, _hallucinated_bodies(before_HW, after_HW, instances_HW) / len(found))
 
 
-def _new_bodies(before_HW: NDArray[np.float32], after_HW: NDArray[np.float32], instances_HW: NDArray[np.int32]) -> int:
+def _hallucinated_bodies(before_HW: NDArray[np.float32], after_HW: NDArray[np.float32], instances_HW: NDArray[np.int32]) -> int:
     """Dark bodies of nuclear size in the background that were not there before."""
     nuclear_HW = instances_HW > 0
     near_HW = cv2.dilate(nuclear_HW.astype(np.uint8), np.ones((2 * HALO + 1,) * 2, np.uint8)) > 0
     if near_HW.all():
         return 0
     sizes = np.bincount(instances_HW[nuclear_HW])
-    least = BODY * float(np.median(sizes[sizes > 0]))
-    was_HW, is_HW = (_dark(plane, nuclear_HW, near_HW) for plane in (before_HW, after_HW))
-    count, labels_HW = cv2.connectedComponents(is_HW.astype(np.uint8), connectivity=4)
+    min_area = MIN_BODY_AREA * float(np.median(sizes[sizes > 0]))
+    before_dark_HW, after_dark_HW = (_dark_background(plane, nuclear_HW, near_HW) for plane in (before_HW, after_HW))
+    count, labels_HW = cv2.connectedComponents(after_dark_HW.astype(np.uint8), connectivity=4)
     area = np.bincount(labels_HW.ravel(), minlength=count)[1:]
-    known = np.bincount(labels_HW[was_HW], minlength=count)[1:]
-    return int(np.count_nonzero((area >= least) & (known < 0.5 * area)))
+    known = np.bincount(labels_HW[before_dark_HW], minlength=count)[1:]
+    return int(np.count_nonzero((area >= min_area) & (known < 0.5 * area)))
 
 
-def _dark(density_HW: NDArray[np.float32], nuclear_HW: NDArray[np.bool_], near_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _dark_background(
+    density_HW: NDArray[np.float32], nuclear_HW: NDArray[np.bool_], near_HW: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """Background beyond half-way from its own typical density to that of nuclei: a change of stain moves both."""
     nuclei, background = float(np.median(density_HW[nuclear_HW])), float(np.median(density_HW[~near_HW]))
     return np.asarray(~near_HW & (density_HW > background + max(0.5 * (nuclei - background), 0.5 * MIN_CONTRAST)))
 
 
-def _verdict(shift_M: NDArray[np.float64], vanished_N: NDArray[np.bool_], hallucinated: float) -> Verdict:
+def _decide(shift_M: NDArray[np.float64], vanished_N: NDArray[np.bool_], hallucinated: float) -> GateResult:
     median, p95 = (
         # "lower": one nucleus among few is an outlier, not 5 % of them.
         (float(np.median(shift_M)), float(np.percentile(shift_M, 95, method="lower"))) if len(shift_M) else (0.0, 0.0)
@@ -118,12 +122,7 @@ def _verdict(shift_M: NDArray[np.float64], vanished_N: NDArray[np.bool_], halluc
         )
         if failed
     ]
-    return Verdict(not reasons, "; ".join(reasons), median, p95, vanished, len(vanished_N), hallucinated)
-
-
-def _density(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
-    haematoxylin_HW, _ = separate(rgb_HW3)
-    return np.asarray(cv2.GaussianBlur(haematoxylin_HW, (0, 0), SMOOTHING), np.float32)
+    return GateResult(not reasons, "; ".join(reasons), median, p95, vanished, len(vanished_N), hallucinated)
 
 
 def _sector_profiles(plane_HW: NDArray[np.float32], lines: Normals) -> NDArray[np.float32]:

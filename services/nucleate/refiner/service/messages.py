@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from nucleate.errors import InvalidInput
-from nucleate.refiner.mask_gate.gate import Verdict
+from nucleate.refiner.mask_gate.gate import GateResult
 from nucleate.refiner.profiles import Profile, Psi, profile_named
-from nucleate.refiner.singan.mask_verification import Decision, NucleusVerdict
+from nucleate.refiner.singan.mask_verification import Decision, NucleusMask
 from nucleate.v1 import refiner_pb2 as pb
 
 _MASKS = {
@@ -31,21 +31,21 @@ def profile_of(request: pb.RefinerServiceTrainRequest) -> Profile:
     return profile_named(request.profile).departing(psi, options.hard, options.r1)
 
 
-def verdict_message(verdict: Verdict) -> pb.GateVerdict:
+def verdict_message(result: GateResult) -> pb.GateVerdict:
     """What the mask gate said."""
     return pb.GateVerdict(
-        accepted=verdict.accepted,
-        reason=verdict.reason,
-        shift_median_px=verdict.shift_median_px,
-        shift_p95_px=verdict.shift_p95_px,
-        vanished=verdict.vanished,
-        hallucinated=verdict.hallucinated,
+        accepted=result.accepted,
+        reason=result.reason,
+        shift_median_px=result.shift_median_px,
+        shift_p95_px=result.shift_p95_px,
+        vanished=result.vanished,
+        hallucinated=result.hallucinated,
     )
 
 
-def nucleus_message(verdict: NucleusVerdict) -> pb.HarmonizedNucleus:
+def nucleus_message(nucleus: NucleusMask) -> pb.HarmonizedNucleus:
     """What became of the mask of a pasted nucleus."""
-    return pb.HarmonizedNucleus(label=verdict.label, mask=_MASKS[verdict.decision], iou=verdict.iou, reason=verdict.reason)
+    return pb.HarmonizedNucleus(label=nucleus.label, mask=_MASKS[nucleus.decision], iou=nucleus.iou, reason=nucleus.reason)
 
 
 def dataset_digest(request: pb.RefinerServiceTrainRequest) -> str:

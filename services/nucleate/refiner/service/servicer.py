@@ -16,16 +16,16 @@ from nucleate.learning.model_file import ModelBytes
 from nucleate.pathology.images.codec import decode_image, decode_instances, encode_instances, encode_png
 from nucleate.pathology.images.overlays import contours_over, mosaic
 from nucleate.refiner.inference import refine_image
-from nucleate.refiner.mask_gate.gate import judge_refinement
+from nucleate.refiner.mask_gate.gate import verify_refinement
 from nucleate.refiner.model_file import metrics_of, pack, unpack
 from nucleate.refiner.networks import Discriminator, Refiner
 from nucleate.refiner.profiles import Profile
 from nucleate.refiner.service.messages import dataset_digest, nucleus_message, profile_of, verdict_message
 from nucleate.refiner.service.settings import RefinerSettings
-from nucleate.refiner.singan.pipeline import blend
+from nucleate.refiner.singan.pipeline import harmonize_composite
 from nucleate.refiner.singan.settings import Settings, settings_named
 from nucleate.refiner.training.crops import SyntheticImage, TrainingImages
-from nucleate.refiner.training.importance_weights import Calibration, image_logit, weigh
+from nucleate.refiner.training.importance_weights import Calibration, image_logit, importance_weights
 from nucleate.refiner.training.loop import train
 from nucleate.refiner.training.state import TrainingState
 from nucleate.runtime.jobs import Job
@@ -75,7 +75,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> Iterator[pb.HarmonizeResponse]:
         """Blend pasted nuclei into one image, and keep, measure anew or give up each of their masks."""
-        settings = settings_named(request.preset or "full")
+        settings = settings_named(request.preset)
         if not request.pasted:
             raise EmptyInput("harmonization got no pasted labels: name the nuclei to blend")
         return self._jobs.stream(request, pb.HarmonizeResponse, lambda job: self._harmonize(request, settings, job))
@@ -83,7 +83,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
     def _harmonize(self, request: pb.HarmonizeRequest, settings: Settings, job: Job) -> pb.HarmonizeResult:
         composite = self._synthetic(request.composite)
         saved = job.restored()
-        outcome = blend(
+        outcome = harmonize_composite(
             decode_image(self._blobs.content(request.image), f"image '{request.image.id}'"),
             composite.rgb,
             composite.instances,
@@ -104,7 +104,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
                 image=self._blobs.put(encode_png(outcome.image), "image/png", dtype="uint8", shape=outcome.image.shape),
                 instances=self._blobs.put(labels, media_type, shape=outcome.instances.shape),
             ),
-            nuclei=[nucleus_message(verdict) for verdict in outcome.verdicts],
+            nuclei=[nucleus_message(verdict) for verdict in outcome.nuclei],
             preview=self._blobs.put(encode_png(picture), "image/png"),
         )
 
@@ -159,7 +159,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
     def _refined(self, sample: common_pb2.LabelledImage, refiner: Refiner) -> pb.RefinedImage:
         synthetic = self._synthetic(sample)
         refined_HW3 = refine_image(refiner, synthetic.rgb)
-        verdict = judge_refinement(synthetic.rgb, refined_HW3, synthetic.instances)
+        verdict = verify_refinement(synthetic.rgb, refined_HW3, synthetic.instances)
         kept = common_pb2.LabelledImage(id=sample.id, image=sample.image, instances=sample.instances)
         if verdict.accepted:
             png = encode_png(refined_HW3)
@@ -172,7 +172,7 @@ class RefinerServicer(refiner_pb2_grpc.RefinerServiceServicer):
         for each in result.samples:
             job.progress(len(logits), len(result.samples), "weighing images")
             logits.append(image_logit(discriminator, decode_image(self._blobs.get(each.sample.image), each.sample.id)))
-        weights = weigh(np.array(logits), calibration)
+        weights = importance_weights(np.array(logits), calibration)
         for each, value in zip(result.samples, weights.values, strict=True):
             each.weight = value
         result.effective_sample_size, result.importance_off = weights.effective, weights.off

@@ -12,7 +12,7 @@ from nucleate.errors import InvalidInput, InvalidMask, Precondition, SizeMismatc
 from nucleate.refiner.singan.model import HARMONIZING, Model, derived_seed, noise
 from nucleate.refiner.singan.networks import MARGIN
 from nucleate.refiner.singan.pyramid import enlarge, require_rgb, scaled, shrink, steps_down
-from nucleate.refiner.singan.windows import soft_region, windows_around
+from nucleate.refiner.singan.windows import feathered_region, windows_around
 
 
 def harmonize(
@@ -54,7 +54,7 @@ def harmonize(
         raise SizeMismatch(f"the composite is {naive_HW3.shape[:2]} but the region to harmonize is {region_HW.shape}")
     settings = model.settings
     start = _first_scale(model, settings.inject_scale if inject_scale is None else inject_scale)
-    weight_HW = soft_region(region_HW, settings.dilation, settings.feather)
+    weight_HW = feathered_region(region_HW, settings.dilation, settings.feather)
     result_HW3 = naive_HW3.copy()
     for window in windows_around(weight_HW > 0, settings.largest, _context(model, start)):
         generator = None
@@ -70,8 +70,10 @@ def harmonize(
 
 def _first_scale(model: Model, inject_scale: int) -> int:
     scales = len(model.sizes)
-    if model.done < scales:
-        raise Precondition(f"only {model.done} of {scales} scales of the SinGAN model are trained; finish its training first")
+    if model.trained_scales < scales:
+        raise Precondition(
+            f"only {model.trained_scales} of {scales} scales of the SinGAN model are trained; finish its training first"
+        )
     if not 0 <= inject_scale < scales - 1:
         raise InvalidInput(f"inject_scale is {inject_scale}: with {scales} scales it must lie between 0 and {scales - 2}")
     return scales - 1 - inject_scale

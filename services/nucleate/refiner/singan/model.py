@@ -37,7 +37,7 @@ def noise(scale: int, size: Size, generator: torch.Generator) -> Tensor:
 
 @dataclass
 class Model:
-    """Scales 0 (coarsest) to `done` - 1 are trained; `sizes` are those of all scales of the training image.
+    """Scales 0 (coarsest) to `trained_scales` - 1 are trained; `sizes` are those of all scales of the training image.
 
     `sigmas` are the noise amplitudes per trained scale; `discriminator` is the last trained one, from which the next goes on.
     """
@@ -51,7 +51,7 @@ class Model:
     device: torch.device
 
     @property
-    def done(self) -> int:
+    def trained_scales(self) -> int:
         """Number of trained scales."""
         return len(self.generators)
 
@@ -68,7 +68,7 @@ def new_model(size: Size, settings: Settings, seed: int, device: torch.device) -
 
 
 @torch.no_grad()
-def rebuilt(model: Model) -> Tensor | None:
+def reconstruct(model: Model) -> Tensor | None:
     """What z* gives at the finest trained scale, 13HW; None before the first."""
     x_13HW: Tensor | None = None
     for scale, generator in enumerate(model.generators):
@@ -82,7 +82,7 @@ def rebuilt(model: Model) -> Tensor | None:
 
 
 @torch.no_grad()
-def drawn(model: Model, generator: torch.Generator) -> Tensor | None:
+def sample_image(model: Model, generator: torch.Generator) -> Tensor | None:
     """A random image of the finest trained scale, 13HW; None before the first."""
     x_13HW: Tensor | None = None
     for scale, network in enumerate(model.generators):

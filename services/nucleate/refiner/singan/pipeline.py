@@ -1,4 +1,4 @@
-"""All of report section 5.2: learn the image, blend what was pasted into it, and make the pair true again."""
+"""The whole pipeline of report section 5.2: learn the image, harmonize what was pasted into it, verify the masks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from nucleate.errors import EmptyInput, InvalidMask, SizeMismatch
 from nucleate.refiner.singan.harmonize import harmonize
-from nucleate.refiner.singan.mask_verification import Outcome, kept_masks
+from nucleate.refiner.singan.mask_verification import VerifiedPair, verify_masks
 from nucleate.refiner.singan.model import Model, from_tensors, to_tensors
 from nucleate.refiner.singan.settings import Settings
 from nucleate.refiner.singan.training import Losses, train
 
 
-def blend(  # noqa: PLR0917 - all of a harmonization is said here
+def harmonize_composite(  # noqa: PLR0917 - a harmonization has this many parts
     image_HW3: NDArray[np.uint8],
     composite_HW3: NDArray[np.uint8],
     instances_HW: NDArray[np.int32],
@@ -30,7 +30,7 @@ def blend(  # noqa: PLR0917 - all of a harmonization is said here
     saved: Mapping[str, Tensor] | None = None,
     on_step: Callable[[int, int, Losses], None] = lambda _step, _total, _losses: None,
     on_scale: Callable[[Mapping[str, Tensor]], None] = lambda _tensors: None,
-) -> Outcome:
+) -> VerifiedPair:
     """Trains on `image_HW3`, harmonizes the pasted nuclei of the composite and checks their masks.
 
     Args:
@@ -68,4 +68,4 @@ def blend(  # noqa: PLR0917 - all of a harmonization is said here
 
     model = train(image_HW3, settings, seed, on_step=on_step, on_scale=finished, model=model, device=device)
     blended_HW3 = harmonize(model, composite_HW3, np.isin(instances_HW, pasted), inject_scale=inject_scale)
-    return kept_masks(composite_HW3, blended_HW3, instances_HW, pasted)
+    return verify_masks(composite_HW3, blended_HW3, instances_HW, pasted)

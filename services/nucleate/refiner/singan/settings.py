@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nucleate.errors import InvalidInput, UnknownProfile
+from nucleate.errors import InvalidInput
+from nucleate.profiles import Profiles
 from nucleate.refiner.singan.networks import FIELD
 
 DOUBLED_EVERY = 4  # scales
@@ -64,27 +65,25 @@ class Settings:
         return int(min(self.channels * 2 ** (scale // DOUBLED_EVERY), self.most_channels))
 
 
-PRESETS = {
-    "tiny": Settings(
-        channels=8,
-        most_channels=8,
-        scale_factor=0.6,
-        smallest=16,
-        largest=40,
-        steps=20,
-        discriminator_steps=1,
-        generator_steps=1,
-        rate=5e-3,
-        alpha=50.0,  # in so few steps the critic has little to say yet
-        inject_scale=1,
-    ),
-    "full": Settings(),
-}
-
-
-def settings_named(name: str) -> Settings:
-    """The preset of that name: "tiny" (tests, seconds) or "full" (the paper's); UnknownProfile otherwise."""
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise UnknownProfile(name, PRESETS) from None
+PRESETS = Profiles(
+    {
+        # For tests: seconds.
+        "tiny": Settings(
+            channels=8,
+            most_channels=8,
+            scale_factor=0.6,
+            smallest=16,
+            largest=40,
+            steps=20,
+            discriminator_steps=1,
+            generator_steps=1,
+            rate=5e-3,
+            alpha=50.0,  # in so few steps the critic has little to say yet
+            inject_scale=1,
+        ),
+        # The paper's.
+        "full": Settings(),
+    },
+    default="full",
+)
+settings_named = PRESETS.named

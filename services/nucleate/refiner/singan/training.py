@@ -13,14 +13,14 @@ from torch import Tensor
 
 from nucleate.errors import Aborted, InvalidModel
 from nucleate.refiner.singan import losses, pyramid
-from nucleate.refiner.singan.model import DRAWS, WEIGHTS, Model, derived_seed, drawn, new_model, noise, rebuilt
+from nucleate.refiner.singan.model import DRAWS, WEIGHTS, Model, derived_seed, new_model, noise, reconstruct, sample_image
 from nucleate.refiner.singan.networks import Discriminator, Generator, build_scale
 from nucleate.refiner.singan.settings import Settings
 
 BETAS = (0.5, 0.999)
-SLOWED_AFTER = 0.8  # of a scale's steps
-SLOWED_TO = 0.1  # of the rate
-COLLAPSED = 0.2  # RMSE on [-1, 1], 25 grey levels: how much worse than the scale below a finished scale may be
+RATE_DECAY_AFTER = 0.8  # of a scale's steps
+RATE_DECAY = 0.1  # of the rate
+MAX_RMSE_INCREASE = 0.2  # RMSE on [-1, 1], 25 grey levels: how much worse than the scale below a finished scale may be
 
 Losses = Mapping[str, float]
 
@@ -75,8 +75,8 @@ def train(
     elif (model.settings, model.seed, list(model.sizes)) != (settings, seed, [(x.shape[2], x.shape[3]) for x in reals]):
         raise InvalidModel("the SinGAN model to go on from has another image size, settings or seed than this training")
     total = settings.steps * len(reals)
-    while model.done < len(reals):
-        scale = _begin(model, reals[model.done].to(model.device))
+    while model.trained_scales < len(reals):
+        scale = _start_scale(model, reals[model.trained_scales].to(model.device))
         for step in range(settings.steps):
             found = _step(model, scale, step)
             steps_done = scale.index * settings.steps + step + 1
@@ -86,8 +86,8 @@ def train(
                     "a loss is not finite; try another seed or a lower rate"
                 )
             on_step(steps_done, total, found)
-        _finish(model, scale)
-        if not _sound(model, scale):
+        _freeze_scale(model, scale)
+        if not _converged(model, scale):
             raise Aborted(
                 f"SinGAN training collapsed at scale {scale.index + 1} of {len(reals)}: it does not give back its image; "
                 "try another seed or a lower rate"
@@ -96,8 +96,8 @@ def train(
     return model
 
 
-def _begin(model: Model, real_13HW: Tensor) -> _Scale:
-    index, settings = model.done, model.settings
+def _start_scale(model: Model, real_13HW: Tensor) -> _Scale:
+    index, settings = model.trained_scales, model.settings
     channels = settings.channels_at(index)
     generator, discriminator = build_scale(channels, derived_seed(model.seed, WEIGHTS, index))
     if model.discriminator is not None and channels == settings.channels_at(index - 1):
@@ -108,7 +108,7 @@ def _begin(model: Model, real_13HW: Tensor) -> _Scale:
             generator.load_state_dict(model.generators[-1].state_dict())
     generator.to(model.device)
     discriminator.to(model.device)
-    below_13hw = rebuilt(model)
+    below_13hw = reconstruct(model)
     if below_13hw is None:
         previous_13HW, z_star_13HW, sigma = torch.zeros_like(real_13HW), model.z_star(), 1.0
     else:
@@ -121,7 +121,7 @@ def _begin(model: Model, real_13HW: Tensor) -> _Scale:
 
 
 @torch.no_grad()
-def _finish(model: Model, scale: _Scale) -> None:
+def _freeze_scale(model: Model, scale: _Scale) -> None:
     scale.generator(scale.z_star, scale.previous)  # the pass whose statistics it keeps
     scale.generator.eval()
     model.generators.append(scale.generator.requires_grad_(requires_grad=False))
@@ -129,25 +129,25 @@ def _finish(model: Model, scale: _Scale) -> None:
     model.discriminator = scale.discriminator
 
 
-def _sound(model: Model, scale: _Scale) -> bool:
+def _converged(model: Model, scale: _Scale) -> bool:
     """False where the generator saturated: all losses are finite then, but nothing is learned from there on."""
-    x_13HW = rebuilt(model)
+    x_13HW = reconstruct(model)
     if x_13HW is None or scale.index == 0:
         return True
     error, below = (math.sqrt(float((x - scale.real).square().mean())) for x in (x_13HW, scale.previous))
-    return error <= below + COLLAPSED
+    return error <= below + MAX_RMSE_INCREASE
 
 
 def _step(model: Model, scale: _Scale, step: int) -> Losses:
     """The discriminator's updates on fresh draws of the scales below, then the generator's on the last of them."""
     settings = model.settings
     random = torch.Generator(model.device).manual_seed(derived_seed(model.seed, DRAWS, scale.index, step))
-    rate = settings.rate * (SLOWED_TO if step >= SLOWED_AFTER * settings.steps else 1.0)
+    rate = settings.rate * (RATE_DECAY if step >= RATE_DECAY_AFTER * settings.steps else 1.0)
     for adam in (scale.generator_adam, scale.discriminator_adam):
         adam.param_groups[0]["lr"] = rate
     found: dict[str, float] = {}
     for _ in range(settings.discriminator_steps):
-        below_13hw = drawn(model, random)
+        below_13hw = sample_image(model, random)
         size = model.sizes[scale.index]
         previous_13HW = torch.zeros_like(scale.real) if below_13hw is None else pyramid.enlarge(below_13hw, size)
         z_13HW = scale.sigma * noise(scale.index, size, random)

@@ -34,7 +34,7 @@ class Window:
         return all(core.start <= part.start and part.stop <= core.stop for core, part in zip(self.core, box, strict=True))
 
 
-def soft_region(region_HW: NDArray[np.bool_], dilation: int, feather: int) -> NDArray[np.float32]:
+def feathered_region(region_HW: NDArray[np.bool_], dilation: int, feather: int) -> NDArray[np.float32]:
     """HW float32 on [0, 1]: 1 up to `dilation` pixels (Euclidean) around the region, falling to exactly 0 in `feather` more.
 
     No pixel farther than dilation + feather from the region is above 0; an empty region gives zeros.

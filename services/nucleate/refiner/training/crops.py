@@ -63,7 +63,7 @@ class Batch:
     mask: Tensor
 
 
-def held_out(images: TrainingImages) -> tuple[TrainingImages, TrainingImages]:
+def split_held_out(images: TrainingImages) -> tuple[TrainingImages, TrainingImages]:
     """What to train on and what to calibrate on: every eighth image of each kind, or all where there are fewer than eight.
 
     Calibrated on its own training images, D would be too sure of itself.
@@ -79,8 +79,8 @@ def held_out(images: TrainingImages) -> tuple[TrainingImages, TrainingImages]:
 
 def draw_batch(images: TrainingImages, batch: int, crop: int, rng: np.random.Generator) -> Batch:
     """`batch` synthetic and as many real crops, each flipped and turned at random in the same way on both sides."""
-    synthetic = [_synthetic_crop(_any(images.synthetic, rng), crop, rng) for _ in range(batch)]
-    real = [_real_crop(_any(images.real, rng), crop, rng) for _ in range(batch)]
+    synthetic = [_synthetic_crop(_choose(images.synthetic, rng), crop, rng) for _ in range(batch)]
+    real = [_real_crop(_choose(images.real, rng), crop, rng) for _ in range(batch)]
     return Batch(
         x=to_signed(np.stack([rgb for rgb, _ in synthetic])),
         y=to_signed(np.stack(real)),
@@ -90,7 +90,7 @@ def draw_batch(images: TrainingImages, batch: int, crop: int, rng: np.random.Gen
 
 
 @dataclass(frozen=True)
-class _Window:
+class _CropPlacement:
     """Where a crop lies and how it is turned; small images are continued by reflection."""
 
     top: int
@@ -106,17 +106,17 @@ class _Window:
         return np.ascontiguousarray(turned[:, ::-1] if self.mirror else turned)
 
 
-def _window(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> _Window:
+def _place_crop(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> _CropPlacement:
     top, left = (int(rng.integers(max(length - side, 0) + 1)) for length in shape[:2])
-    return _Window(top, left, side, turns=int(rng.integers(4)), mirror=bool(rng.integers(2)))
+    return _CropPlacement(top, left, side, turns=int(rng.integers(4)), mirror=bool(rng.integers(2)))
 
 
-def _any(choices: Sequence[T], rng: np.random.Generator) -> T:
+def _choose(choices: Sequence[T], rng: np.random.Generator) -> T:
     return choices[int(rng.integers(len(choices)))]
 
 
 def _synthetic_crop(image: SyntheticImage, side: int, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
-    window = _window(image.rgb.shape, side, rng)
+    window = _place_crop(image.rgb.shape, side, rng)
     return window.cut(image.rgb), window.cut(image.instances)
 
 
@@ -125,4 +125,4 @@ def _planes(masks: Sequence[NDArray[np.bool_]]) -> Tensor:
 
 
 def _real_crop(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[Any]:
-    return _window(rgb.shape, side, rng).cut(rgb)
+    return _place_crop(rgb.shape, side, rng).cut(rgb)

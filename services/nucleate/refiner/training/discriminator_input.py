@@ -1,4 +1,4 @@
-"""What happens to refined and real crops alike on their way to D.
+"""Augmentation of D's input, of refined and real crops alike.
 
 Whatever one side has and the other has not (a JPEG grid, a fixed brightness) is what D learns first, and it teaches R
 nothing. So both sides get the same random colour shift and are written as JPEG at a random quality; the gradient passes
@@ -16,14 +16,14 @@ from torch import Tensor
 from nucleate.refiner.pixels import to_bytes, to_signed
 
 
-def treat(x_B3HW: Tensor, quality: tuple[int, int], jitter: float, rng: np.random.Generator) -> Tensor:
+def jitter_and_compress(x_B3HW: Tensor, quality: tuple[int, int], jitter: float, rng: np.random.Generator) -> Tensor:
     """Float B3HW on [-1, 1] -> the same after colour shift and JPEG; dy/dx is taken as the identity.
 
     Args:
         x_B3HW: refined or real crops.
         quality: lowest and highest JPEG quality, drawn for each crop.
         jitter: largest shift of a colour channel of a crop, on the [-1, 1] scale.
-        rng: draws as many numbers whichever side it treats.
+        rng: draws as many numbers for either side.
     """
     shift_B311 = torch.from_numpy(rng.uniform(-jitter, jitter, (len(x_B3HW), 3, 1, 1)).astype(np.float32))
     shifted_B3HW = x_B3HW + shift_B311.to(x_B3HW.device)

@@ -1,4 +1,4 @@
-"""The discriminator's memory of earlier refined crops (report section 2.2, figure 2.7; SimGAN section 2.3)."""
+"""The history buffer: earlier refined crops for the discriminator (report section 2.2, figure 2.7; SimGAN section 2.3)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HistoryBuffer:
         return len(self.images_N3HW)
 
     def exchange(self, fresh_B3HW: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A batch for D: half of `fresh`, half remembered; then the fresh half that D does not see is remembered.
+        """A batch for D: half of `fresh`, half from the history; then the fresh half that D does not see is stored.
 
         Until the buffer holds half a batch, D sees fresh crops only.
         """
@@ -30,10 +30,10 @@ class HistoryBuffer:
         seen = fresh_B3HW.copy()
         if half and self.count >= half:
             seen[:half] = self.images_N3HW[rng.choice(self.count, half, replace=False)]
-        self._remember(fresh_B3HW[: max(half, 1)], rng)
+        self._store(fresh_B3HW[: max(half, 1)], rng)
         return seen
 
-    def _remember(self, crops_K3HW: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    def _store(self, crops_K3HW: NDArray[np.uint8], rng: np.random.Generator) -> None:
         for crop in crops_K3HW:
             if self.count < self.capacity:
                 self.images_N3HW[self.count] = crop

@@ -17,15 +17,15 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
 
-from nucleate.refiner.inference import corners
+from nucleate.refiner.inference import tile_corners
 from nucleate.refiner.networks import Discriminator
 from nucleate.refiner.pixels import to_signed
 
 Float = NDArray[np.float64]
 
-LEAST, MOST = 0.2, 2.0  # of a weight, before all are brought to mean 1
-MOST_ACCURATE = 0.95
-LEAST_EFFECTIVE = 0.3  # effective sample size over the number of images
+MIN_WEIGHT, MAX_WEIGHT = 0.2, 2.0  # of a weight, before all are brought to mean 1
+MAX_ACCURACY = 0.95
+MIN_EFFECTIVE_SHARE = 0.3  # effective sample size over the number of images
 _RIDGE = 1e-4  # keeps separable crops finite
 _PREFIX = "calibration_"
 
@@ -52,7 +52,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Weights:
+class ImportanceWeights:
     """Weights of mean 1, their effective sample size (Σw)²/Σw² in images, and why they are off (all 1, size 0), or ""."""
 
     values: Float
@@ -79,21 +79,23 @@ def calibrate(fake_N: Float, real_M: Float) -> Calibration:
     return Calibration(float(at[0] / spread), float(at[1] - at[0] * middle / spread), accuracy)
 
 
-def weigh(logits_N: Float, calibration: Calibration | None) -> Weights:
+def importance_weights(logits_N: Float, calibration: Calibration | None) -> ImportanceWeights:
     """Weights of images by their mean logits."""
-    alike = np.ones(len(logits_N))
+    uniform = np.ones(len(logits_N))
     if calibration is None:
-        return Weights(alike, 0.0, "the model is not calibrated: train it again")
-    if calibration.accuracy > MOST_ACCURATE:
-        told = f"the discriminator tells {calibration.accuracy:.0%} of held-out crops apart (over {MOST_ACCURATE:.0%})"
-        return Weights(alike, 0.0, f"{told}: no synthetic image is near enough to real ones to weigh them")
+        return ImportanceWeights(uniform, 0.0, "the model is not calibrated: train it again")
+    if calibration.accuracy > MAX_ACCURACY:
+        told = f"the discriminator tells {calibration.accuracy:.0%} of held-out crops apart (over {MAX_ACCURACY:.0%})"
+        return ImportanceWeights(uniform, 0.0, f"{told}: no synthetic image is near enough to real ones to weigh them")
     ratio = np.exp(-np.clip(calibration.slope * logits_N + calibration.offset, -30, 30))
-    bounded = np.clip(ratio, LEAST, MOST)
+    bounded = np.clip(ratio, MIN_WEIGHT, MAX_WEIGHT)
     values = bounded / bounded.mean()
     effective = float(values.sum() ** 2 / np.square(values).sum())
-    if effective < LEAST_EFFECTIVE * len(values):
-        return Weights(alike, 0.0, f"{effective:.1f} of {len(values)} images would carry the weight: too few to learn from")
-    return Weights(values, effective, "")
+    if effective < MIN_EFFECTIVE_SHARE * len(values):
+        return ImportanceWeights(
+            uniform, 0.0, f"{effective:.1f} of {len(values)} images would carry the weight: too few to learn from"
+        )
+    return ImportanceWeights(values, effective, "")
 
 
 def mean_logits(z_B1hw: Tensor) -> Float:
@@ -110,7 +112,7 @@ def image_logit(discriminator: Discriminator, rgb_HW3: NDArray[np.uint8], tile: 
     device = next(discriminator.parameters()).device
     height, width = padded_HW3.shape[:2]
     logits = []
-    for top, left in corners(max(height - side, 1), max(width - side, 1), tile):
+    for top, left in tile_corners(max(height - side, 1), max(width - side, 1), tile):
         window = padded_HW3[top : top + tile + side, left : left + tile + side]
         logits.append(discriminator(to_signed(window[None]).to(device)).flatten())
     return float(torch.cat(logits).mean())

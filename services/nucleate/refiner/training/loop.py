@@ -13,8 +13,8 @@ from nucleate.learning import averaging
 from nucleate.refiner.networks import TaskNetwork
 from nucleate.refiner.pixels import to_bytes, to_signed
 from nucleate.refiner.profiles import Profile
-from nucleate.refiner.training.crops import Batch, TrainingImages, draw_batch, held_out
-from nucleate.refiner.training.discriminator_input import treat
+from nucleate.refiner.training.crops import Batch, TrainingImages, draw_batch, split_held_out
+from nucleate.refiner.training.discriminator_input import jitter_and_compress
 from nucleate.refiner.training.importance_weights import calibrate, mean_logits
 from nucleate.refiner.training.losses import (
     accuracy,
@@ -28,7 +28,7 @@ from nucleate.refiner.training.losses import (
 from nucleate.refiner.training.state import TrainingState
 
 GRADIENT_NORM = 1.0
-JUDGED_BATCHES = 8
+EVALUATION_BATCHES = 8
 Losses = Mapping[str, float]
 
 
@@ -47,25 +47,25 @@ def train(
         images: synthetic pairs and real images.
         profile: sizes, rates and weights of the losses.
         state: fresh, warm-started or restored.
-        seed: of crops, treatment and history.
+        seed: of crops, their augmentation and history.
         on_step: called with the steps done and the losses of the last one; may raise to stop.
         on_checkpoint: called with bytes for `TrainingState.restore` every `profile.checkpoint_every` steps.
 
     Returns:
-        What `judge` measures on images held out for the purpose.
+        What `evaluate` measures on images held out for the purpose.
 
     Raises:
         Aborted: a loss is not finite.
     """
-    lessons, apart = held_out(images)
+    training_images, calibration_images = split_held_out(images)
     while state.step < profile.steps:
-        losses = train_step(lessons, profile, state, seed)
+        losses = train_step(training_images, profile, state, seed)
         if not all(math.isfinite(value) for value in losses.values()):
             raise Aborted(f"refiner training diverged at step {state.step}: a loss is not finite; try another seed")
         on_step(state.step, losses)
         if state.step % profile.checkpoint_every == 0 and state.step < profile.steps:
             on_checkpoint(state.to_bytes())
-    return judge(apart, profile, state, seed)
+    return evaluate(calibration_images, profile, state, seed)
 
 
 def train_step(images: TrainingImages, profile: Profile, state: TrainingState, seed: int) -> Losses:
@@ -76,12 +76,13 @@ def train_step(images: TrainingImages, profile: Profile, state: TrainingState, s
     refined_B3HW = state.refiner(x_B3HW)
 
     seen = np.ascontiguousarray(state.history.exchange(to_bytes(refined_B3HW), rng).transpose(0, 2, 3, 1))
-    z_fake = state.discriminator(treat(to_signed(seen).to(state.device), profile.jpeg_quality, profile.colour_jitter, rng))
-    shown_B3HW = treat(y_B3HW, profile.jpeg_quality, profile.colour_jitter, rng).requires_grad_(bool(profile.r1))
-    z_real = state.discriminator(shown_B3HW)
+    fake_B3HW = jitter_and_compress(to_signed(seen).to(state.device), profile.jpeg_quality, profile.colour_jitter, rng)
+    z_fake = state.discriminator(fake_B3HW)
+    real_B3HW = jitter_and_compress(y_B3HW, profile.jpeg_quality, profile.colour_jitter, rng).requires_grad_(bool(profile.r1))
+    z_real = state.discriminator(real_B3HW)
     loss_d = discriminator_loss(z_fake, z_real)
     if profile.r1:
-        loss_d = loss_d + 0.5 * profile.r1 * gradient_penalty(z_real, shown_B3HW)
+        loss_d = loss_d + 0.5 * profile.r1 * gradient_penalty(z_real, real_B3HW)
     state.discriminator_optimizer.zero_grad()
     loss_d.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(state.discriminator.parameters(), GRADIENT_NORM)
@@ -99,7 +100,7 @@ def _update_refiner(
 ) -> Losses:
     x_B3HW = batch.x.to(state.device)
     state.discriminator.requires_grad_(requires_grad=False)
-    z_fake = state.discriminator(treat(refined_B3HW, profile.jpeg_quality, profile.colour_jitter, rng))
+    z_fake = state.discriminator(jitter_and_compress(refined_B3HW, profile.jpeg_quality, profile.colour_jitter, rng))
     realism = adversarial_loss(z_fake)
     change = self_regularization(refined_B3HW, x_B3HW, profile.psi)
     edge = edge_regularization(refined_B3HW, x_B3HW, batch.band.to(state.device))
@@ -114,7 +115,7 @@ def _update_refiner(
     torch.nn.utils.clip_grad_norm_(state.refiner.parameters(), GRADIENT_NORM)
     state.refiner_optimizer.step()
     state.discriminator.requires_grad_(requires_grad=True)
-    averaging.follow(state.average, state.refiner, profile.ema_decay)
+    averaging.update_average(state.average, state.refiner, profile.ema_decay)
     return {"loss_r": float(loss_r.detach()), **losses}
 
 
@@ -131,15 +132,15 @@ def _task_loss(
 
 
 @torch.no_grad()
-def judge(images: TrainingImages, profile: Profile, state: TrainingState, seed: int) -> dict[str, float]:
+def evaluate(images: TrainingImages, profile: Profile, state: TrainingState, seed: int) -> dict[str, float]:
     """D's accuracy before and after the averaged R, R's mean absolute change in grey levels (0..255), and D's calibration.
 
     D is the last one trained, so these say how far R got against its own opponent, not how real the images look. The
-    calibration is `importance.calibrate`'s on the mean logits of refined and of real crops.
+    calibration is `importance_weights.calibrate`'s on the mean logits of refined and of real crops.
     """
     rows, fake, real = [], [], []
     state.discriminator.eval()
-    for index in range(JUDGED_BATCHES):
+    for index in range(EVALUATION_BATCHES):
         rng = np.random.default_rng([seed, profile.steps + index])
         batch = draw_batch(images, profile.batch, profile.crop, rng)
         x_B3HW = batch.x.to(state.device)

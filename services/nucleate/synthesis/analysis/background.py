@@ -1,7 +1,7 @@
 """The background image B: the reference without its nuclei.
 
 The super-segmentation is removed and filled, either by Telea's fast marching method ([23], the report's) or, by default,
-with smooth colour and borrowed real detail, which is faster and leaves no facets. What still looks nuclear afterwards is
+with smooth colour and copied real detail, which is faster and leaves no facets. What still looks nuclear afterwards is
 removed in the same way, and counted if it stays.
 """
 
@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleate.pathology.instances.mask_morphology import dilate, remove_small_components
 from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od
-from nucleate.synthesis.analysis.inpainting import detail_fill
-from nucleate.synthesis.analysis.otsu_regions import Haematoxylin, dilate, haematoxylin
+from nucleate.synthesis.analysis.inpainting import inpaint_detail
+from nucleate.synthesis.analysis.otsu_regions import HaematoxylinThresholds, haematoxylin_thresholds
 from nucleate.synthesis.profiles import Fill
 
 _TELEA_RADIUS = 3
@@ -35,12 +36,12 @@ class Background:
 
 
 def remove_nuclei(
-    rgb: NDArray[np.uint8], removed: NDArray[np.bool_], stain: Haematoxylin, fill: Fill, rng: np.random.Generator
+    rgb: NDArray[np.uint8], removed: NDArray[np.bool_], stain: HaematoxylinThresholds, fill: Fill, rng: np.random.Generator
 ) -> Background:
     """Fill `removed` in the HWC uint8 image; then look for what was missed, by the thresholds of the image itself."""
     filled = inpaint(rgb, removed, fill, rng)
     for _ in range(_ROUNDS):
-        residue = _residue(filled, stain)
+        residue = _residual_nuclei(filled, stain)
         if not residue.any():
             break
         again = dilate(residue, 3)
@@ -48,7 +49,7 @@ def remove_nuclei(
         if removed.mean() > _MAX_REMOVED:
             break
         filled = inpaint(filled, again, fill, rng)
-    count, _ = cv2.connectedComponents(_residue(filled, stain).astype(np.uint8))
+    count, _ = cv2.connectedComponents(_residual_nuclei(filled, stain).astype(np.uint8))
     return Background(filled, removed, count - 1)
 
 
@@ -56,14 +57,9 @@ def inpaint(rgb: NDArray[np.uint8], missing: NDArray[np.bool_], fill: Fill, rng:
     """Replace the `missing` pixels of an HWC uint8 image."""
     if fill == "telea":
         return np.asarray(cv2.inpaint(rgb, missing.astype(np.uint8), _TELEA_RADIUS, cv2.INPAINT_TELEA), dtype=np.uint8)
-    return od_to_rgb(detail_fill(rgb_to_od(rgb), ~missing, rng))
+    return od_to_rgb(inpaint_detail(rgb_to_od(rgb), ~missing, rng))
 
 
-def _residue(rgb: NDArray[np.uint8], stain: Haematoxylin) -> NDArray[np.bool_]:
+def _residual_nuclei(rgb: NDArray[np.uint8], stain: HaematoxylinThresholds) -> NDArray[np.bool_]:
     """Connected regions of nuclear size and density that the image still shows."""
-    nuclear = (haematoxylin(rgb).density > stain.otsu).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(nuclear, connectivity=8)
-    big = stats[:count, cv2.CC_STAT_AREA] >= _MIN_RESIDUE
-    big[0] = False
-    residue: NDArray[np.bool_] = big[labels]
-    return residue
+    return remove_small_components(haematoxylin_thresholds(rgb).density > stain.otsu, _MIN_RESIDUE, connectivity=8)

@@ -1,4 +1,4 @@
-"""Filling the parts of an image that are missing: smooth colour by push-pull, fine detail borrowed from nearby.
+"""Inpainting: smooth colour by push-pull, fine detail copied from nearby.
 
 Push-pull averages the known pixels into a pyramid and lets the gaps take the colour of the finest level that knows one
 (Gortler et al., "The Lumigraph", SIGGRAPH 1996). That is smooth; the texture that is missing then is real: the detail of
@@ -18,7 +18,7 @@ BASE_LEVEL = 3
 _SHIFTS = 40
 _LONGEST_SHIFT = 96.0
 #: Two places are alike when their smooth density differs by less than this many standard deviations of the image.
-_ALIKE = 0.5
+_SIMILAR_DENSITY = 0.5
 
 
 def push_pull(values_HWC: NDArray[np.float32], known_HW: NDArray[np.bool_], level: int = 0) -> NDArray[np.float32]:
@@ -35,35 +35,39 @@ def push_pull(values_HWC: NDArray[np.float32], known_HW: NDArray[np.bool_], leve
         values, weight = pyramid[depth]
         filled = np.asarray(cv2.pyrUp(filled, dstsize=weight.shape[::-1]), dtype=np.float32).reshape(*weight.shape, -1)
         if depth >= level:
-            trust = np.minimum(2 * weight, 1)[..., None]
-            filled += trust * (values / np.maximum(weight, _TINY)[..., None] - filled)
+            confidence = np.minimum(2 * weight, 1)[..., None]
+            filled += confidence * (values / np.maximum(weight, _TINY)[..., None] - filled)
     return filled
 
 
-def detail_fill(values_HWC: NDArray[np.float32], known_HW: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
+def inpaint_detail(
+    values_HWC: NDArray[np.float32], known_HW: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Fill the unknown pixels of HWC float32 `values_HWC`; known ones stay as they are but for a seam of two pixels."""
     base = push_pull(values_HWC, known_HW, BASE_LEVEL)
     detail = (values_HWC - base) * known_HW[..., None]
     power = push_pull((detail**2).mean(axis=2, keepdims=True), known_HW, BASE_LEVEL + 1)
     contrast = np.sqrt(np.maximum(power, _TINY))
-    borrowed = (
-        borrow(np.asarray(detail / contrast, dtype=np.float32), base.mean(axis=2), known_HW, trustworthy(known_HW), rng)
+    copied = (
+        copy_detail(
+            np.asarray(detail / contrast, dtype=np.float32), base.mean(axis=2), known_HW, reliable_source(known_HW), rng
+        )
         * contrast
     )
     own = cv2.GaussianBlur(cv2.erode(known_HW.astype(np.float32), np.ones((3, 3), np.uint8)), (3, 3), 0)[..., None]
     own = own.astype(np.float32) * known_HW[..., None]
     # Mixing two independent textures loses contrast at half and half: restore the variance.
-    mixed = (own * detail + (1 - own) * borrowed) / np.sqrt(own**2 + (1 - own) ** 2)
+    mixed = (own * detail + (1 - own) * copied) / np.sqrt(own**2 + (1 - own) ** 2)
     return np.asarray(base + mixed, dtype=np.float32)
 
 
-def trustworthy(known_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def reliable_source(known_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Known pixels away from the edge of the gaps, where what was cut out still shows; all known ones where few are left."""
     inner = cv2.erode(known_HW.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(np.bool_)
     return inner if inner.mean() > 0.05 else known_HW
 
 
-def borrow(
+def copy_detail(
     detail_HWC: NDArray[np.float32],
     base_HW: NDArray[np.float32],
     known_HW: NDArray[np.bool_],
@@ -81,13 +85,13 @@ def borrow(
     rows, columns = np.nonzero(wanted)
     height, width = known_HW.shape
     longest = min(_LONGEST_SHIFT, 0.5 * min(height, width))
-    alike = _ALIKE * float(base_HW[known_HW].std()) if known_HW.any() else 0.0
+    alike = _SIMILAR_DENSITY * float(base_HW[known_HW].std()) if known_HW.any() else 0.0
     for turn in range(_SHIFTS):
         if rows.size == 0:
             break
         distance, angle = rng.uniform(0.2 * longest, longest), rng.uniform(0.0, 2.0 * np.pi)
-        from_rows = _reflect(rows + round(distance * np.sin(angle)), height)
-        from_columns = _reflect(columns + round(distance * np.cos(angle)), width)
+        from_rows = _reflect_indices(rows + round(distance * np.sin(angle)), height)
+        from_columns = _reflect_indices(columns + round(distance * np.cos(angle)), width)
         found = source_HW[from_rows, from_columns]
         if 3 * turn < 2 * _SHIFTS:
             found &= np.abs(base_HW[from_rows, from_columns] - base_HW[rows, columns]) < alike
@@ -99,7 +103,7 @@ def borrow(
     return result
 
 
-def _reflect(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
+def _reflect_indices(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
     """Mirror out-of-range indices back into [0, length)."""
     index = np.abs(index)
     return np.where(index >= length, 2 * (length - 1) - index, index)

@@ -1,6 +1,6 @@
-"""The image of nuclear material N: what the reference would look like if it were one large nucleus.
+"""The nuclear texture image N: what the reference would look like if it were one large nucleus.
 
-Inside the sub-segmentation it is the reference. Everywhere else it takes the colour of the nuclear material nearby and the
+Inside the sub-segmentation it is the reference. Everywhere else it takes the colour of the nuclei nearby and the
 texture of the eosin channel, scaled to the contrast of chromatin, since nuclei alone are too small a sample of texture
 (report section 3.2.1). The report's own mode keeps only the mean colour of the nuclei and takes all texture from eosin.
 """
@@ -17,20 +17,20 @@ from nucleate.synthesis.profiles import Material
 _TEXTURE_SIGMA = 4.0
 
 
-def nuclear_material(
+def nuclear_texture(
     od_HWC: NDArray[np.float32], eosin_HW: NDArray[np.float32], sub_HW: NDArray[np.bool_], method: Material
 ) -> NDArray[np.float32]:
     """HWC float32 optical densities; `sub_HW` (bool) must contain at least one pixel."""
     texture_HW = eosin_texture(eosin_HW)
     if method == "eosin":
         inside = od_HWC[sub_HW]
-        material = inside.mean(axis=0) + texture_HW[..., None] * inside.std(axis=0)
-        return np.asarray(np.maximum(material, 0), dtype=np.float32)
+        texture = inside.mean(axis=0) + texture_HW[..., None] * inside.std(axis=0)
+        return np.asarray(np.maximum(texture, 0), dtype=np.float32)
     base = push_pull(od_HWC, sub_HW, BASE_LEVEL)
     smooth = push_pull(od_HWC, sub_HW)
     chromatin = (od_HWC - base)[sub_HW].std(axis=0)
-    material = np.where(sub_HW[..., None], od_HWC, smooth + 0.7 * texture_HW[..., None] * chromatin)
-    return np.asarray(np.maximum(material, 0), dtype=np.float32)
+    texture = np.where(sub_HW[..., None], od_HWC, smooth + 0.7 * texture_HW[..., None] * chromatin)
+    return np.asarray(np.maximum(texture, 0), dtype=np.float32)
 
 
 def eosin_texture(eosin_HW: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.instances.instance_map import boxes
-from nucleate.pathology.instances.morphometry import Shapes, measure
+from nucleate.pathology.instances.instance_map import bounding_boxes
+from nucleate.pathology.instances.morphometry import ShapeDescriptors, measure_shapes
+from nucleate.pathology.instances.typical_area import area_weighted_median
 from nucleate.synthesis.nuclear_contours import radial_power
 
 _RING = 4.0
@@ -21,13 +22,13 @@ _MIN_CONTRAST = 0.5
 _SMALL = 0.6
 _MIN_SIZE = 0.2
 _MAX_SIZE = 5.0
-#: Outlines of a thresholded image are more irregular than those that people draw: power of the latter over that of the
+#: Contours of a thresholded image are more irregular than those that people draw: power of the latter over that of the
 #: former, median of six images of the Kumar pool. The report's polygons have a quarter of what people draw.
 _TRUE_POWER = 0.6
 
 
 @dataclass(frozen=True)
-class Nuclei:
+class NucleusMeasurements:
     """Measurements of instances 1..N as float32 arrays of length N.
 
     `centres` (N, 2) as (x, y) px; `areas` px^2; `axis_ratios` minor / major in (0, 1]; `angles` of the major axis in rad;
@@ -43,19 +44,21 @@ class Nuclei:
     def __len__(self) -> int:
         return len(self.areas)
 
-    def where(self, chosen: NDArray[np.bool_]) -> Nuclei:
+    def where(self, chosen: NDArray[np.bool_]) -> NucleusMeasurements:
         """Those with chosen[k]."""
-        return Nuclei(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return NucleusMeasurements(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def measure_nuclei(instances: NDArray[np.int32], density_HW: NDArray[np.float32]) -> tuple[Nuclei, NDArray[np.bool_]]:
+def measure_nuclei(
+    instances: NDArray[np.int32], density_HW: NDArray[np.float32]
+) -> tuple[NucleusMeasurements, NDArray[np.bool_]]:
     """Measure the instances of an HW map with labels 1..N, and say which of them are well formed (N bool).
 
     `density_HW`: haematoxylin, float32 OD.
     """
-    shapes = measure(instances)
+    shapes = measure_shapes(instances)
     contrast = _contrast(instances, density_HW, shapes.areas.size)
-    nuclei = Nuclei(
+    nuclei = NucleusMeasurements(
         shapes.centroids_yx[:, ::-1].astype(np.float32),
         shapes.areas.astype(np.float32),
         shapes.axis_ratios.astype(np.float32),
@@ -77,12 +80,12 @@ def _contrast(instances: NDArray[np.int32], density_HW: NDArray[np.float32], cou
     return np.where(around > 0, inside - outside, 0.0)[1:]
 
 
-def outline_power(instances: NDArray[np.int32], nuclei: Nuclei, labels: NDArray[np.intp]) -> NDArray[np.float64]:
-    """How irregular outlines are: mean over nuclei of `shapes.radial_power`, less what thresholding adds.
+def contour_power(instances: NDArray[np.int32], nuclei: NucleusMeasurements, labels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How irregular contours are: mean over nuclei of `nuclear_contours.radial_power`, less what thresholding adds.
 
     `labels` are those of `nuclei` in the map.
     """
-    places = boxes(instances)
+    places = bounding_boxes(instances)
     powers = []
     for centre, ratio, angle, label in zip(nuclei.centres, nuclei.axis_ratios, nuclei.angles, labels, strict=True):
         box = places[label - 1]
@@ -108,15 +111,14 @@ def nearest_label(instances: NDArray[np.int32], distance: float) -> NDArray[np.i
     return np.where(away <= distance, label_of_index[index], 0).astype(np.int32)
 
 
-def _well_formed(shapes: Shapes, contrast: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _well_formed(shapes: ShapeDescriptors, contrast: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whole, convex, of ordinary size, and clearly darker than its surroundings: neither fragments nor clumps nor stroma.
 
     Small ones must be dark: a lymphocyte is, a fragment of the rim of a pale nucleus is not.
     """
     if shapes.areas.size == 0:
         return np.zeros(0, dtype=np.bool_)
-    ascending = np.sort(shapes.areas)
-    size = shapes.areas / ascending[np.searchsorted(np.cumsum(ascending), 0.5 * ascending.sum())]
+    size = shapes.areas / area_weighted_median(shapes.areas)
     strength = contrast / max(float(np.median(contrast)), 1e-6)
     dark = strength > np.where(size < _SMALL, _MIN_CONTRAST_SMALL, _MIN_CONTRAST)
     chosen: NDArray[np.bool_] = (

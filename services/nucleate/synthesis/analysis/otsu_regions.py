@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
 from nucleate.pathology.instances.instance_map import inner_boundary
-from nucleate.pathology.stains.optical_density import separate, tissue_mask
+from nucleate.pathology.instances.mask_morphology import dilate, remove_small_components
+from nucleate.pathology.stains.haematoxylin import smoothed_haematoxylin
+from nucleate.pathology.stains.tissue import tissue_mask
 
 _SMOOTH_SIGMA = 1.5
 #: The super-segmentation threshold lies this far from Otsu's towards the mean density of what Otsu calls background.
@@ -26,7 +28,7 @@ _MAX_HOLE = 250
 
 
 @dataclass(frozen=True)
-class Haematoxylin:
+class HaematoxylinThresholds:
     """Smoothed haematoxylin density (HW float32, OD) with Otsu's threshold and that of the super-segmentation."""
 
     density: NDArray[np.float32]
@@ -34,23 +36,20 @@ class Haematoxylin:
     low: float
 
 
-def haematoxylin(rgb: NDArray[np.uint8]) -> Haematoxylin:
+def haematoxylin_thresholds(rgb: NDArray[np.uint8]) -> HaematoxylinThresholds:
     """Density and thresholds of an HWC uint8 image that has stained tissue."""
-    density = np.asarray(cv2.GaussianBlur(separate(rgb)[0], (0, 0), _SMOOTH_SIGMA), dtype=np.float32)
+    density = smoothed_haematoxylin(rgb, _SMOOTH_SIGMA)
     tissue = density[tissue_mask(rgb)]
     otsu = float(threshold_otsu(tissue)) if tissue.size > 1 and np.ptp(tissue) > 0 else float("inf")  # type: ignore[no-untyped-call]
     background = tissue[tissue < otsu]
     low = otsu - _SUPER_STEP * (otsu - float(background.mean())) if background.size else otsu
-    return Haematoxylin(density, otsu, low)
+    return HaematoxylinThresholds(density, otsu, low)
 
 
-def super_segmentation(stain: Haematoxylin, instances: NDArray[np.int32]) -> NDArray[np.bool_]:
+def super_segmentation(stain: HaematoxylinThresholds, instances: NDArray[np.int32]) -> NDArray[np.bool_]:
     """HW bool: everything that may be nuclear. Contains every instance and every pixel above Otsu's threshold, dilated."""
-    specks = (stain.density > stain.low).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(specks, connectivity=8)
-    big = stats[:count, cv2.CC_STAT_AREA] >= _MIN_SPECK
-    big[0] = False
-    mask = big[labels] | (stain.density > stain.otsu) | (instances > 0)
+    specks = remove_small_components(stain.density > stain.low, _MIN_SPECK, connectivity=8)
+    mask = specks | (stain.density > stain.otsu) | (instances > 0)
     return fill_small_holes(dilate(mask, _MARGIN), _MAX_HOLE)
 
 
@@ -71,9 +70,3 @@ def fill_small_holes(mask: NDArray[np.bool_], max_area: int) -> NDArray[np.bool_
     small[0] = False
     filled: NDArray[np.bool_] = mask | small[labels]
     return filled
-
-
-def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Grow a bool mask by a disk of `radius` pixels."""
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(mask.astype(np.uint8), disk).astype(np.bool_)

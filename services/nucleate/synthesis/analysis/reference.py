@@ -13,13 +13,14 @@ from scipy.spatial import cKDTree
 from nucleate.errors import InvalidImage
 from nucleate.pathology.contours.edge_width import edge_width
 from nucleate.pathology.stains import macenko_stains
-from nucleate.pathology.stains.optical_density import od_to_rgb, require_tissue, rgb_to_od, separate, tissue_mask
+from nucleate.pathology.stains.optical_density import od_to_rgb, rgb_to_od, separate_stains
 from nucleate.pathology.stains.stain_vectors import Stains
+from nucleate.pathology.stains.tissue import require_tissue, tissue_mask
 from nucleate.synthesis.analysis.background import remove_nuclei
-from nucleate.synthesis.analysis.nuclear_texture import nuclear_material
-from nucleate.synthesis.analysis.nuclei_detection import find_nuclei
-from nucleate.synthesis.analysis.nuclei_measurement import Nuclei, nearest_label, outline_power
-from nucleate.synthesis.analysis.otsu_regions import haematoxylin, super_segmentation
+from nucleate.synthesis.analysis.nuclear_texture import nuclear_texture
+from nucleate.synthesis.analysis.nuclei_detection import detect_nuclei
+from nucleate.synthesis.analysis.nuclei_measurement import NucleusMeasurements, contour_power, nearest_label
+from nucleate.synthesis.analysis.otsu_regions import haematoxylin_thresholds, super_segmentation
 from nucleate.synthesis.profiles import Profile
 
 _MIN_NUCLEI = 5
@@ -33,24 +34,24 @@ _EDGE_SIGMA = (0.85, 2.5)
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference image taken apart: background, nuclear material, and the statistics of its nuclei.
+    """The analysis of a reference image: background, nuclear texture, and the statistics of its nuclei.
 
-    `background_rgb` and `material_rgb`: HWC uint8. `chance`: expected number of nuclear centres per pixel, HW float32.
+    `background_rgb` and `texture_rgb`: HWC uint8. `centre_intensity`: expected nuclear centres per pixel, HW float32.
     `nuclei`: the well-formed ones. `nearest`: index of the nucleus nearest to every pixel, HW int32. `similar`: (n, k) int32,
     the k nuclei nearest to each. `edge_sigma`: width of nuclear edges, px. `touching`: fraction of nuclei that touch another.
     `removed`: fraction of the image that was filled. `residual`: nuclear specks left in the background. `sharpness`: see there.
     `tissue_px`: stained area. `tissue_rgb`: its mean colour, grey levels. `haematoxylin_od`: median density in "nuclei" and
     in the "background". `stains`: by Macenko's method; None where two can't be told apart.
-    `outline_power`: irregularity of outlines by order, see `shapes.radial_power`.
+    `contour_power`: irregularity of contours by order, see `nuclear_contours.radial_power`.
     """
 
     name: str
     sha256: str
     background_rgb: NDArray[np.uint8]
-    material_rgb: NDArray[np.uint8]
-    chance: NDArray[np.float32]
+    texture_rgb: NDArray[np.uint8]
+    centre_intensity: NDArray[np.float32]
     nearest: NDArray[np.int32]
-    nuclei: Nuclei
+    nuclei: NucleusMeasurements
     similar: NDArray[np.int32]
     edge_sigma: float
     touching: float
@@ -61,11 +62,11 @@ class Reference:
     tissue_rgb: tuple[float, float, float]
     haematoxylin_od: dict[str, float]
     stains: Stains | None
-    outline_power: NDArray[np.float64]
+    contour_power: NDArray[np.float64]
 
 
-def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference:
-    """Prepare an HWC uint8 image; `name` is used in errors. The same pixels and profile give the same bits.
+def analyse_reference(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference:
+    """Analyse an HWC uint8 image; `name` is used in errors. The same pixels and profile give the same bits.
 
     Raises:
         InvalidImage: it shows no stained tissue, or fewer than five nuclei to learn from.
@@ -73,29 +74,29 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
     """
     require_tissue(rgb, name)
     sha256 = hashlib.sha256(np.ascontiguousarray(rgb).tobytes() + str(rgb.shape).encode()).hexdigest()
-    rgb = _at_most(rgb, profile.reference_side)
-    stain = haematoxylin(rgb)
-    found = find_nuclei(rgb, stain.density, profile.models)
-    nuclei = found.every.where(found.well_formed)
+    rgb = _central_crop(rgb, profile.reference_side)
+    stain = haematoxylin_thresholds(rgb)
+    found = detect_nuclei(rgb, stain.density, profile.models)
+    nuclei = found.nuclei.where(found.well_formed)
     if len(nuclei) < _MIN_NUCLEI:
         raise InvalidImage(f"{name} shows too few nuclei to learn from ({len(nuclei)}): leave it out")
     sub = found.sub_segmentation()
     removed = super_segmentation(stain, found.instances)
     background = remove_nuclei(rgb, removed, stain, profile.fill, np.random.default_rng(int(sha256[:16], 16)))
     tissue = tissue_mask(rgb)
-    _, eosin = separate(rgb)
-    material = nuclear_material(rgb_to_od(rgb), eosin, sub, profile.material)
+    _, eosin = separate_stains(rgb)
+    texture = nuclear_texture(rgb_to_od(rgb), eosin, sub, profile.material)
     return Reference(
         name=name,
         sha256=sha256,
         background_rgb=background.rgb,
-        material_rgb=od_to_rgb(material),
-        chance=_chance(found.every, nuclei, tissue_mask(background.rgb), profile),
-        nearest=_nearest(nuclei, removed.shape),
+        texture_rgb=od_to_rgb(texture),
+        centre_intensity=_centre_intensity(found.nuclei, nuclei, tissue_mask(background.rgb), profile),
+        nearest=_nearest_nucleus(nuclei, removed.shape),
         nuclei=nuclei,
-        similar=_similar(nuclei),
+        similar=_similar_nuclei(nuclei),
         edge_sigma=float(np.clip(edge_width(rgb, found.instances) / _RISE, *_EDGE_SIGMA)),
-        touching=_touching(nuclei),
+        touching=_touching_fraction(nuclei),
         removed=float(background.removed.mean()),
         residual=background.residual,
         sharpness=sharpness(rgb),
@@ -106,7 +107,7 @@ def take_apart(rgb: NDArray[np.uint8], name: str, profile: Profile) -> Reference
             "background": float(np.median(stain.density[tissue & ~removed])) if (tissue & ~removed).any() else 0.0,
         },
         stains=macenko_stains.measure(rgb[tissue]),
-        outline_power=outline_power(found.instances, nuclei, np.flatnonzero(found.well_formed) + 1),
+        contour_power=contour_power(found.instances, nuclei, np.flatnonzero(found.well_formed) + 1),
     )
 
 
@@ -122,42 +123,44 @@ def mean_colour(rgb: NDArray[np.uint8], region_HW: NDArray[np.bool_]) -> tuple[f
     return red, green, blue
 
 
-def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _central_crop(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """The middle of an image that is larger than `side`: statistics need no more."""
     top, left = max(0, (rgb.shape[0] - side) // 2), max(0, (rgb.shape[1] - side) // 2)
     return np.ascontiguousarray(rgb[top : top + side, left : left + side])
 
 
-def _chance(every: Nuclei, nuclei: Nuclei, tissue_HW: NDArray[np.bool_], profile: Profile) -> NDArray[np.float32]:
-    """Expected centres per pixel: near where the image has nuclei, and scattered with their density over its tissue.
+def _centre_intensity(
+    detected: NucleusMeasurements, nuclei: NucleusMeasurements, tissue_HW: NDArray[np.bool_], profile: Profile
+) -> NDArray[np.float32]:
+    """Intensity of the point process of centres: near where the image has nuclei, and scattered over its tissue.
 
     Fragments and clumps of the segmentation are weighed by area, so that they count for as many nuclei as fit into them.
     """
     sites = np.zeros(tissue_HW.shape, dtype=np.float32)
-    columns, rows = np.rint(every.centres).astype(int).T
-    np.add.at(sites, (rows, columns), np.minimum(every.areas / nuclei.areas.mean(), 3.0))
+    columns, rows = np.rint(detected.centres).astype(int).T
+    np.add.at(sites, (rows, columns), np.minimum(detected.areas / nuclei.areas.mean(), 3.0))
     near = cv2.GaussianBlur(sites, (0, 0), profile.jitter)
     broad = cv2.GaussianBlur(sites, (0, 0), _DENSITY_SIGMA) * tissue_HW
     broad *= sites.sum() / max(float(broad.sum()), 1e-6)
     near *= sites.sum() / max(float(near.sum()), 1e-6)
-    chance: NDArray[np.float32] = (1.0 - profile.scattered) * near + profile.scattered * broad
-    return chance
+    intensity: NDArray[np.float32] = (1.0 - profile.scattered) * near + profile.scattered * broad
+    return intensity
 
 
-def _nearest(nuclei: Nuclei, shape: tuple[int, ...]) -> NDArray[np.int32]:
+def _nearest_nucleus(nuclei: NucleusMeasurements, shape: tuple[int, ...]) -> NDArray[np.int32]:
     seeds = np.zeros(shape, dtype=np.int32)
     columns, rows = np.rint(nuclei.centres).astype(int).T
     seeds[rows, columns] = np.arange(1, len(nuclei) + 1)
     return nearest_label(seeds, float("inf")) - 1
 
 
-def _similar(nuclei: Nuclei) -> NDArray[np.int32]:
+def _similar_nuclei(nuclei: NucleusMeasurements) -> NDArray[np.int32]:
     count = min(_SIMILAR, len(nuclei))
     _, index = cKDTree(nuclei.centres).query(nuclei.centres, k=count)
     return np.asarray(index, dtype=np.int32).reshape(len(nuclei), count)
 
 
-def _touching(nuclei: Nuclei) -> float:
+def _touching_fraction(nuclei: NucleusMeasurements) -> float:
     """Fraction of nuclei whose nearest neighbour lies about as near as the sum of their radii."""
     radii = np.sqrt(nuclei.areas / np.pi)
     distance, index = cKDTree(nuclei.centres).query(nuclei.centres, k=2)

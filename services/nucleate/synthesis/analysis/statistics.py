@@ -1,7 +1,7 @@
 """The label-free statistics of an image: what its synthetic images are drawn from, as JSON-able values.
 
-Everything is measured on segmentations without labels (`reference.take_apart`); no annotation is read. How far the figures are
-from those of annotated nuclei is measured in `tests/bench/bench_statistics.py`.
+Everything is measured on segmentations without labels (`reference.analyse_reference`); no annotation is read. How far
+the figures are from those of annotated nuclei is measured in `tests/bench/bench_statistics.py`.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ VERSION = 4
 CELL = 64
 
 
-def describe(reference: Reference) -> dict[str, Any]:
+def reference_statistics(reference: Reference) -> dict[str, Any]:
     """Statistics of the whole image and, in lists of equal length, of every well-formed nucleus."""
     nuclei = reference.nuclei
     return {
         "version": VERSION,
         "name": reference.name,
         "sha256": reference.sha256,
-        "height": reference.chance.shape[0],
-        "width": reference.chance.shape[1],
-        "nuclei_expected": round(float(reference.chance.sum()), 1),
+        "height": reference.centre_intensity.shape[0],
+        "width": reference.centre_intensity.shape[1],
+        "nuclei_expected": round(float(reference.centre_intensity.sum()), 1),
         "edge_sigma_px": round(reference.edge_sigma, 3),
         "touching_fraction": round(reference.touching, 4),
         "clark_evans": round(clark_evans(nuclei.centres, reference.tissue_px), 3),
         "haematoxylin_od": {name: round(value, 4) for name, value in reference.haematoxylin_od.items()},
         "stain_vectors": None if reference.stains is None else np.round(reference.stains.vectors, 4).tolist(),
-        "outline_irregularity": round(float(np.sqrt(reference.outline_power.sum())), 4),
+        "outline_irregularity": round(float(np.sqrt(reference.contour_power.sum())), 4),
         "removed_fraction": round(reference.removed, 4),
         "residual_specks": reference.residual,
-        "density": {"cell_px": CELL, "nuclei_per_cell": density_map(reference.chance)},
+        "density": {"cell_px": CELL, "nuclei_per_cell": density_map(reference.centre_intensity)},
         "nuclei": {
             "x_px": _rounded(nuclei.centres[:, 0], 1),
             "y_px": _rounded(nuclei.centres[:, 1], 1),
@@ -64,11 +64,11 @@ def clark_evans(centres_N2: NDArray[np.float32], area_px: float) -> float:
     return float(nearest_N.mean() * 2.0 * np.sqrt(len(centres_N2) / area_px))
 
 
-def density_map(chance_HW: NDArray[np.float32]) -> list[list[float]]:
+def density_map(intensity_HW: NDArray[np.float32]) -> list[list[float]]:
     """Expected nuclei in every cell of `CELL` px, rows of columns; cells at the right and lower border may be smaller."""
-    height, width = (-(-side // CELL) * CELL for side in chance_HW.shape)
+    height, width = (-(-side // CELL) * CELL for side in intensity_HW.shape)
     padded = cv2.copyMakeBorder(
-        chance_HW, 0, height - chance_HW.shape[0], 0, width - chance_HW.shape[1], cv2.BORDER_CONSTANT, value=0.0
+        intensity_HW, 0, height - intensity_HW.shape[0], 0, width - intensity_HW.shape[1], cv2.BORDER_CONSTANT, value=0.0
     )
     cells = padded.reshape(height // CELL, CELL, width // CELL, CELL).sum(axis=(1, 3))
     return [[round(float(value), 2) for value in row] for row in cells]

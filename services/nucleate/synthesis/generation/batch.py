@@ -1,6 +1,6 @@
 """Many synthetic images from many references: order, parallelism and the cache of references.
 
-References take turns: image i is drawn from reference i mod n. They are taken apart in groups, so that a pool of any size
+References take turns: image i is drawn from reference i mod n. They are analysed in groups, so that a pool of any size
 needs the memory of one group only.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.pathology.stains import macenko_stains
-from nucleate.pathology.stains.optical_density import require_tissue, tissue_mask
-from nucleate.synthesis.analysis.reference import Reference, take_apart
-from nucleate.synthesis.generation.stain_variation import Dye
-from nucleate.synthesis.generation.synthetic_image import Synthetic, synthesize
+from nucleate.pathology.stains.tissue import require_tissue, tissue_mask
+from nucleate.synthesis.analysis.reference import Reference, analyse_reference
+from nucleate.synthesis.generation.stain_variation import ImageStains
+from nucleate.synthesis.generation.synthetic_image import SyntheticPair, synthesize
 from nucleate.synthesis.profiles import Profile
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class ReferenceCache:
     def __init__(self, capacity: int = GROUP) -> None:
         self._capacity = capacity
         self._kept: OrderedDict[tuple[str, str, Profile], Reference] = OrderedDict()
-        self._dyes: dict[tuple[str, str], Dye] = {}
+        self._pool_stains: dict[tuple[str, str], ImageStains] = {}
         self._lock = threading.Lock()
 
     def holds(self, source: Source, profile: Profile) -> bool:
@@ -52,26 +52,26 @@ class ReferenceCache:
         return _key(source, profile) in self._kept
 
     def get(self, source: Source, profile: Profile) -> Reference:
-        """The source taken apart; raises what `Source.read` and `take_apart` raise."""
+        """The analysis of the source; raises what `Source.read` and `analyse_reference` raise."""
         key = _key(source, profile)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        reference = take_apart(source.read(), source.name, profile)
+        reference = analyse_reference(source.read(), source.name, profile)
         with self._lock:
             self._kept[key] = reference
             while len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
         return reference
 
-    def dye(self, source: Source) -> Dye:
+    def stains_of(self, source: Source) -> ImageStains:
         """The stains of a source, measured once: eight numbers, which are all kept. Raises what `Source.read` raises."""
         key = source.key, source.name
-        if key not in self._dyes:
+        if key not in self._pool_stains:
             rgb = source.read()
-            self._dyes[key] = Dye(source.name, macenko_stains.measure(rgb[tissue_mask(rgb)]))
-        return self._dyes[key]
+            self._pool_stains[key] = ImageStains(source.name, macenko_stains.measure(rgb[tissue_mask(rgb)]))
+        return self._pool_stains[key]
 
 
 def _key(source: Source, profile: Profile) -> tuple[str, str, Profile]:
@@ -105,30 +105,30 @@ class Batch:
                 require_tissue(source.read(), source.name)
 
     def groups(self) -> Iterator[dict[int, Reference]]:
-        """References that are in use by their number, taken apart, up to `GROUP` at a time."""
+        """References that are in use by their number, analysed, up to `GROUP` at a time."""
         period = len(self.sources)
         used = sorted({index % period for index in self.indices[:period]})
         for start in range(0, len(used), GROUP):
             numbers = used[start : start + GROUP]
-            apart = ordered(lambda k: self.cache.get(self.sources[k], self.profile), numbers, self.workers)
-            yield dict(zip(numbers, apart, strict=True))
+            references = ordered_map(lambda k: self.cache.get(self.sources[k], self.profile), numbers, self.workers)
+            yield dict(zip(numbers, references, strict=True))
 
-    def images(self, group: Mapping[int, Reference], skip: Iterable[int] = ()) -> Iterator[Synthetic]:
+    def images(self, group: Mapping[int, Reference], skip: Iterable[int] = ()) -> Iterator[SyntheticPair]:
         """The images drawn from `group`, as of `groups`, but for the indices in `skip`."""
         done = frozenset(skip)
         period = len(self.sources)
         wanted = [i for i in self.indices if i % period in group and i not in done]
-        dyes = self._dyes()
-        yield from ordered(lambda i: synthesize(group[i % period], i, self.seed, self.profile, dyes), wanted, self.workers)
+        pool = self._pool_stains()
+        yield from ordered_map(lambda i: synthesize(group[i % period], i, self.seed, self.profile, pool), wanted, self.workers)
 
-    def _dyes(self) -> list[Dye]:
+    def _pool_stains(self) -> list[ImageStains]:
         """The stains of every source, also of those that no image of this range is drawn from."""
         if not self.profile.restained:
             return []
-        return list(ordered(self.cache.dye, self.sources, self.workers))
+        return list(ordered_map(self.cache.stains_of, self.sources, self.workers))
 
 
-def ordered(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def ordered_map(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """`map` in a pool of threads: results in order, few ahead of the consumer, nothing started after an error."""
     if workers <= 1:
         yield from map(work, items)

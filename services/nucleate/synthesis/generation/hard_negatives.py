@@ -15,32 +15,32 @@ from numpy.typing import NDArray
 
 from nucleate.pathology.stains.optical_density import HED, od_to_rgb, rgb_to_od
 from nucleate.synthesis.analysis.reference import Reference
-from nucleate.synthesis.nuclear_contours import fourier_outline
+from nucleate.synthesis.nuclear_contours import fourier_contour
 
 KINDS = ("debris", "red cell", "out of focus")
 _SHARE = (0.5, 0.25, 0.25)
-_CLEAR = 4  # px between a distractor and the nearest nucleus
+_CLEAR = 4  # px between a hard negative and the nearest nucleus
 _TRIES = 8
 _RED_CELL_AREA = (180.0, 420.0)  # px^2 at 40x, where one is 4 to 6 um across in a section
 _RED_CELL_OD = (0.5, 1.0)  # of eosin over what is there
 _DEBRIS_AREA = (6.0, 30.0)
 _FOCUS_SIGMA = (4.0, 7.0)  # px
-_MARGIN = 16  # px round an outline, for its blur
+_MARGIN = 16  # px round a contour, for its blur
 
 Plane = NDArray[np.float32]
-Painter = Callable[[np.random.Generator, Reference], tuple[Plane, NDArray[np.float64]]]
+Renderer = Callable[[np.random.Generator, Reference], tuple[Plane, NDArray[np.float64]]]
 
 
-def scatter_distractors(
+def add_hard_negatives(
     background_rgb: NDArray[np.uint8], instances: NDArray[np.int32], reference: Reference, rate: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], dict[str, int]]:
-    """The background with distractors, HWC uint8, and how many there are of every kind.
+    """The background with hard negatives, HWC uint8, and how many there are of every kind.
 
     Args:
         background_rgb: HWC uint8, without nuclei.
         instances: HW int32, the nuclei that will lie on it.
         reference: gives stain and size.
-        rate: distractors per nucleus of the mask, in the mean.
+        rate: hard negatives per nucleus of the mask, in the mean.
         rng: of the image's own stream.
     """
     counts = dict.fromkeys(KINDS, 0)
@@ -50,13 +50,13 @@ def scatter_distractors(
     density = rgb_to_od(background_rgb)
     room = cv2.distanceTransform((instances == 0).astype(np.uint8), cv2.DIST_L2, 5)
     for kind in rng.choice(len(KINDS), number, p=_SHARE):
-        alpha_hw, od_3 = _PAINTERS[kind](rng, reference)
-        if _lay(density, room, alpha_hw, od_3, rng):
+        alpha_hw, od_3 = _RENDERERS[kind](rng, reference)
+        if _place(density, room, alpha_hw, od_3, rng):
             counts[KINDS[kind]] += 1
     return od_to_rgb(density), counts
 
 
-def _lay(density: Plane, room: Plane, alpha_hw: Plane, od_3: NDArray[np.float64], rng: np.random.Generator) -> bool:
+def _place(density: Plane, room: Plane, alpha_hw: Plane, od_3: NDArray[np.float64], rng: np.random.Generator) -> bool:
     """Add `alpha * od` where no nucleus is near; False where none of a few places has room."""
     height, width = alpha_hw.shape
     seen = alpha_hw > 0.02
@@ -71,12 +71,13 @@ def _lay(density: Plane, room: Plane, alpha_hw: Plane, od_3: NDArray[np.float64]
 
 def _debris(rng: np.random.Generator, reference: Reference) -> tuple[Plane, NDArray[np.float64]]:
     ratio = float(rng.uniform(0.4, 1.0))
-    return _soft(rng, float(rng.uniform(*_DEBRIS_AREA)), ratio, reference, reference.edge_sigma), _nuclear(rng, reference, 1.0)
+    speck = _soft_shape(rng, float(rng.uniform(*_DEBRIS_AREA)), ratio, reference, reference.edge_sigma)
+    return speck, _nuclear_od(rng, reference, 1.0)
 
 
 def _red_cell(rng: np.random.Generator, reference: Reference) -> tuple[Plane, NDArray[np.float64]]:
     ratio = float(rng.uniform(0.75, 1.0))
-    disc = _soft(rng, float(rng.uniform(*_RED_CELL_AREA)), ratio, reference, reference.edge_sigma)
+    disc = _soft_shape(rng, float(rng.uniform(*_RED_CELL_AREA)), ratio, reference, reference.edge_sigma)
     eosin = HED[1] if reference.stains is None else reference.stains.vectors[1]
     return disc, eosin * float(rng.uniform(*_RED_CELL_OD))
 
@@ -84,22 +85,22 @@ def _red_cell(rng: np.random.Generator, reference: Reference) -> tuple[Plane, ND
 def _out_of_focus(rng: np.random.Generator, reference: Reference) -> tuple[Plane, NDArray[np.float64]]:
     model = int(rng.integers(len(reference.nuclei)))
     area, ratio = float(reference.nuclei.areas[model]), float(reference.nuclei.axis_ratios[model])
-    return _soft(rng, area, ratio, reference, float(rng.uniform(*_FOCUS_SIGMA))), _nuclear(rng, reference, 0.5)
+    return _soft_shape(rng, area, ratio, reference, float(rng.uniform(*_FOCUS_SIGMA))), _nuclear_od(rng, reference, 0.5)
 
 
-_PAINTERS: tuple[Painter, ...] = (_debris, _red_cell, _out_of_focus)
+_RENDERERS: tuple[Renderer, ...] = (_debris, _red_cell, _out_of_focus)
 
 
-def _nuclear(rng: np.random.Generator, reference: Reference, share: float) -> NDArray[np.float64]:
+def _nuclear_od(rng: np.random.Generator, reference: Reference, share: float) -> NDArray[np.float64]:
     """Haematoxylin density of nuclei over that of the background, as densities of R, G and B."""
     vector = HED[0] if reference.stains is None else reference.stains.vectors[0]
     level = reference.haematoxylin_od["nuclei"] - reference.haematoxylin_od["background"]
     return np.asarray(vector * max(level, 0.1) * share * float(rng.uniform(0.7, 1.2)), np.float64)
 
 
-def _soft(rng: np.random.Generator, area: float, ratio: float, reference: Reference, sigma: float) -> Plane:
+def _soft_shape(rng: np.random.Generator, area: float, ratio: float, reference: Reference, sigma: float) -> Plane:
     """Opacity of one body with a Gaussian edge, just large enough to hold it."""
-    points = fourier_outline(rng, area, ratio, float(rng.uniform(0, np.pi)), reference.outline_power)
+    points = fourier_contour(rng, area, ratio, float(rng.uniform(0, np.pi)), reference.contour_power)
     low = np.floor(points.min(axis=0)) - _MARGIN
     width, height = (np.ceil(points.max(axis=0)) + _MARGIN - low).astype(int).tolist()
     body = np.zeros((height, width), np.uint8)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.synthesis.nuclear_contours import fourier_outline, outline, reach
+from nucleate.synthesis.nuclear_contours import extent_towards, fourier_contour, polygon_contour
 
 _SUBPIXEL_BITS = 4
 #: Smaller than this a nucleus cut by the image border is not worth a label (px).
@@ -20,10 +20,10 @@ MIN_AREA = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Nucleus:
+class PlacedNucleus:
     """A placed nucleus: its label, centre (x, y) in px, area in px^2 before clipping, angle in rad, and its model.
 
-    `model` is the index of the reference nucleus whose size, shape and material it takes.
+    `model` is the index of the reference nucleus whose size, shape and texture it takes.
     """
 
     label: int
@@ -54,8 +54,8 @@ class Canvas:
         return len(self._areas) - 1
 
     def place(self, points_xy: NDArray[np.float32]) -> bool:
-        """Draw the closed outline as the next label if the overlap rule allows it; where two overlap the earlier stays."""
-        drawn = rasterize(points_xy, self.size)
+        """Draw the closed contour as the next label if the overlap rule allows it; where two overlap the earlier stays."""
+        drawn = rasterise_contour(points_xy, self.size)
         if drawn is None:
             return False
         box, mask = drawn
@@ -74,11 +74,11 @@ class Canvas:
         return True
 
 
-def rasterize(points_xy: NDArray[np.float32], size: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
-    """Pixels inside the outline, as (box, bool mask of the box); None if it lies outside of the size x size image.
+def rasterise_contour(points_xy: NDArray[np.float32], size: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
+    """Pixels inside the contour, as (box, bool mask of the box); None if it lies outside of the size x size image.
 
-    Pixel (row, column) has its centre at (x, y) = (column, row). OpenCV also fills the pixels that the outline passes
-    through, so that the outline is first drawn in by half a pixel; the area is then unbiased.
+    Pixel (row, column) has its centre at (x, y) = (column, row). OpenCV also fills the pixels that the contour passes
+    through, so that the contour is first drawn in by half a pixel; the area is then unbiased.
     """
     outward = points_xy - points_xy.mean(axis=0)
     points_xy = points_xy - outward * (0.5 / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 0.5))
@@ -94,16 +94,17 @@ def rasterize(points_xy: NDArray[np.float32], size: int) -> tuple[tuple[slice, s
 
 
 @dataclass(frozen=True)
-class Layout:
+class LayoutModel:
     """Where nuclei may lie in one size x size image, and what they are modelled on.
 
-    `chance`: HW float32, relative probability of a centre at every pixel. `nearest`: HW int32, index of the reference
-    nucleus nearest to every pixel. `areas` (px^2), `axis_ratios`, `angles` (rad): of every reference nucleus. `similar`:
-    (n, k) int32, the reference nuclei nearest to each, itself included. `expected`: mean number of nuclei. `touching`:
-    fraction that touches another. `outline_power`: of the reference's outlines, see `shapes.radial_power`; None for polygons.
+    `centre_intensity`: HW float32, relative probability of a centre at every pixel. `nearest`: HW int32, index of the
+    reference nucleus nearest to every pixel. `areas` (px^2), `axis_ratios`, `angles` (rad): of every reference nucleus.
+    `similar`: (n, k) int32, the reference nuclei nearest to each, itself included. `expected`: mean number of nuclei.
+    `touching`: fraction that touches another. `contour_power`: of the reference's contours, see
+    `nuclear_contours.radial_power`; None for polygons.
     """
 
-    chance: NDArray[np.float32]
+    centre_intensity: NDArray[np.float32]
     nearest: NDArray[np.int32]
     areas: NDArray[np.float32]
     axis_ratios: NDArray[np.float32]
@@ -111,90 +112,92 @@ class Layout:
     similar: NDArray[np.int32]
     expected: float
     touching: float
-    outline_power: NDArray[np.float64] | None = None
+    contour_power: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
-class Scatter:
+class NucleusLayout:
     """An instance map (HW int32, 1..N), its nuclei in label order, and how many were asked for."""
 
     instances: NDArray[np.int32]
-    nuclei: tuple[Nucleus, ...]
+    nuclei: tuple[PlacedNucleus, ...]
     requested: int
 
 
-def scatter(rng: np.random.Generator, layout: Layout, *, max_overlap: float, roughness: float, tries: int) -> Scatter:
-    """Draw nuclei at random: how many, where, which shape; see `Layout` for the distributions.
+def sample_layout(
+    rng: np.random.Generator, layout: LayoutModel, *, max_overlap: float, roughness: float, tries: int
+) -> NucleusLayout:
+    """Draw nuclei at random: how many, where, which shape; see `LayoutModel` for the distributions.
 
     `roughness` is the standard deviation of the radius of the polygons, `tries` how many places a nucleus is offered.
     """
-    canvas = Canvas(layout.chance.shape[0], max_overlap)
+    canvas = Canvas(layout.centre_intensity.shape[0], max_overlap)
     requested = round(layout.expected * float(np.clip(rng.normal(1.0, 0.2), 0.4, 1.6)))
-    places_xy = draw_places(rng, layout.chance, requested * tries)
-    placing = _Placing(rng, layout, canvas, roughness)
-    for offered in np.split(places_xy, requested) if len(places_xy) else []:
-        placing.place_one(offered)
-    return Scatter(canvas.instances, tuple(placing.nuclei), requested)
+    positions_xy = sample_positions(rng, layout.centre_intensity, requested * tries)
+    sampler = _LayoutSampler(rng, layout, canvas, roughness)
+    for offered in np.split(positions_xy, requested) if len(positions_xy) else []:
+        sampler.place_nucleus(offered)
+    return NucleusLayout(canvas.instances, tuple(sampler.nuclei), requested)
 
 
-def draw_places(rng: np.random.Generator, chance_HW: NDArray[np.float32], count: int) -> NDArray[np.float64]:
-    """(count, 2) positions (x, y) with sub-pixel parts, drawn in proportion to `chance_HW`; none where it is 0 everywhere."""
-    cumulative = np.cumsum(chance_HW, dtype=np.float64)
+def sample_positions(rng: np.random.Generator, intensity_HW: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+    """(count, 2) positions (x, y) with sub-pixel parts, drawn in proportion to `intensity_HW`; none where all is 0."""
+    cumulative = np.cumsum(intensity_HW, dtype=np.float64)
     if count == 0 or cumulative[-1] <= 0:
         return np.zeros((0, 2))
     flat = np.searchsorted(cumulative, rng.uniform(0.0, cumulative[-1], count), side="right")
-    rows, columns = np.divmod(np.minimum(flat, chance_HW.size - 1), chance_HW.shape[1])
+    rows, columns = np.divmod(np.minimum(flat, intensity_HW.size - 1), intensity_HW.shape[1])
     return np.stack([columns, rows], axis=1) + rng.uniform(-0.5, 0.5, (count, 2))
 
 
 @dataclass
-class _Placing:
+class _LayoutSampler:
     """The nuclei of one image while it is drawn."""
 
     rng: np.random.Generator
-    layout: Layout
+    layout: LayoutModel
     canvas: Canvas
     roughness: float
-    nuclei: list[Nucleus] = field(default_factory=list)
+    nuclei: list[PlacedNucleus] = field(default_factory=list)
     _uses: NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
         self._uses = np.zeros(len(self.layout.areas), dtype=np.int32)
 
-    def place_one(self, places_xy: NDArray[np.float64]) -> None:
+    def place_nucleus(self, positions_xy: NDArray[np.float64]) -> None:
         """Draw one nucleus at the first of the places that the overlap rule allows, or none."""
-        for place in places_xy:
-            model = self._model(place)
+        for position in positions_xy:
+            model = self._choose_model(position)
             area = float(self.layout.areas[model]) * float(np.exp(self.rng.normal(0.0, 0.12)))
             ratio = float(np.clip(self.layout.axis_ratios[model] * np.exp(self.rng.normal(0.0, 0.08)), 0.25, 1.0))
             angle = float(self.layout.angles[model] + self.rng.normal(0.0, 0.25))
-            points_xy = self._outline(area, ratio, angle)
+            points_xy = self._contour(area, ratio, angle)
             touch = bool(self.nuclei) and self.rng.random() < 0.5 * self.layout.touching
-            x, y = self._beside(place, points_xy) if touch else place
+            x, y = self._adjacent_position(position, points_xy) if touch else position
             if self.canvas.place(points_xy + np.array([x, y], dtype=np.float32)):
-                self.nuclei.append(Nucleus(self.canvas.count, float(x), float(y), area, angle, model))
+                self.nuclei.append(PlacedNucleus(self.canvas.count, float(x), float(y), area, angle, model))
                 self._uses[model] += 1
                 return
 
-    def _outline(self, area: float, ratio: float, angle: float) -> NDArray[np.float32]:
-        if self.layout.outline_power is None:
-            return outline(self.rng, area, ratio, angle, self.roughness)
-        return fourier_outline(self.rng, area, ratio, angle, self.layout.outline_power)
+    def _contour(self, area: float, ratio: float, angle: float) -> NDArray[np.float32]:
+        if self.layout.contour_power is None:
+            return polygon_contour(self.rng, area, ratio, angle, self.roughness)
+        return fourier_contour(self.rng, area, ratio, angle, self.layout.contour_power)
 
-    def _model(self, place: NDArray[np.float64]) -> int:
+    def _choose_model(self, position: NDArray[np.float64]) -> int:
         """A reference nucleus near the place, among those that this image has used least."""
-        column, row = np.clip(np.rint(place).astype(int), 0, self.canvas.size - 1)
+        column, row = np.clip(np.rint(position).astype(int), 0, self.canvas.size - 1)
         similar = self.layout.similar[self.layout.nearest[row, column]]
         uses = self._uses[similar]
         return int(self.rng.choice(similar[uses == uses.min()]))
 
-    def _beside(self, place: NDArray[np.float64], points_xy: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Move the place so that the outline about touches the nucleus nearest to it."""
+    def _adjacent_position(self, position: NDArray[np.float64], points_xy: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Move the place so that the contour about touches the nucleus nearest to it."""
         centres = np.array([(n.x, n.y) for n in self.nuclei])
-        gap = centres - place
+        gap = centres - position
         nearest = int(np.argmin((gap**2).sum(axis=1)))
         direction = float(np.arctan2(gap[nearest, 1], gap[nearest, 0])) + float(self.rng.normal(0.0, 0.3))
         radius = float(np.sqrt(self.nuclei[nearest].area / np.pi))
-        distance = radius + reach(points_xy, direction) + float(self.rng.uniform(-0.5, 1.5))
-        beside: NDArray[np.float64] = centres[nearest] - distance * np.array([np.cos(direction), np.sin(direction)])
-        return beside
+        distance = radius + extent_towards(points_xy, direction) + float(self.rng.uniform(-0.5, 1.5))
+        adjacent: NDArray[np.float64] = centres[nearest] - distance * np.array([np.cos(direction), np.sin(direction)])
+        return adjacent

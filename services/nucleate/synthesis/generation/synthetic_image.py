@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleate.pathology.stains.optical_density import tissue_mask
+from nucleate.pathology.stains.tissue import tissue_mask
 from nucleate.synthesis.analysis.reference import Reference, mean_colour, sharpness
-from nucleate.synthesis.generation.composition import blend, lay_material, soft_mask
-from nucleate.synthesis.generation.hard_negatives import scatter_distractors
-from nucleate.synthesis.generation.layout import Layout, Scatter, scatter
-from nucleate.synthesis.generation.stain_variation import Dye, restain
+from nucleate.synthesis.generation.composition import blend, paint_nuclei, soft_mask
+from nucleate.synthesis.generation.hard_negatives import add_hard_negatives
+from nucleate.synthesis.generation.layout import LayoutModel, NucleusLayout, sample_layout
+from nucleate.synthesis.generation.stain_variation import ImageStains, vary_stains
 from nucleate.synthesis.profiles import Profile
 
 _WINDOWS = 8
@@ -32,7 +32,7 @@ _MAX_NOISE = 8.0
 
 
 @dataclass(frozen=True)
-class Synthetic:
+class SyntheticPair:
     """One synthetic image (HWC uint8), its instance map (HW int32, 1..N) and where it came from."""
 
     image: NDArray[np.uint8]
@@ -42,84 +42,88 @@ class Synthetic:
     provenance: dict[str, Any]
 
 
-def synthesize(reference: Reference, index: int, seed: int, profile: Profile, dyes: Sequence[Dye] = ()) -> Synthetic:
-    """Draw synthetic image `index` of the run `seed` from one reference; `dyes` are the stains of the whole pool."""
-    window_rng, mask_rng, material_rng, sensor_rng, distractor_rng, stain_rng = (
+def synthesize(
+    reference: Reference, index: int, seed: int, profile: Profile, pool_stains: Sequence[ImageStains] = ()
+) -> SyntheticPair:
+    """Draw synthetic image `index` of the run `seed` from one reference; `pool_stains` are those of the whole pool."""
+    window_rng, mask_rng, texture_rng, sensor_rng, negatives_rng, stain_rng = (
         np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(6)
     )
-    window = draw_window(window_rng, reference.chance, profile.size)
-    drawn = scatter(
+    window = sample_window(window_rng, reference.centre_intensity, profile.size)
+    layout = sample_layout(
         mask_rng,
-        layout_of(reference, window, profile),
+        layout_model(reference, window, profile),
         max_overlap=profile.max_overlap,
         roughness=profile.roughness,
         tries=profile.tries,
     )
-    material = lay_material(drawn, reference.nuclei, reference.material_rgb, material_rng, profile.gain_spread)
+    texture = paint_nuclei(layout, reference.nuclei, reference.texture_rgb, texture_rng, profile.gain_spread)
     background = np.ascontiguousarray(reference.background_rgb[window.rows[:, None], window.columns])
-    background, distractors = scatter_distractors(background, drawn.instances, reference, profile.distractors, distractor_rng)
-    mask = soft_mask(drawn.instances, reference.edge_sigma)
-    blended = blend(mask, material, background, profile.composite)
-    blended, stains = restain(blended, reference.stains, dyes, profile.restained, stain_rng)
-    image = expose(blended, reference.sharpness, sensor_rng)
+    background, hard_negatives = add_hard_negatives(background, layout.instances, reference, profile.distractors, negatives_rng)
+    mask = soft_mask(layout.instances, reference.edge_sigma)
+    blended = blend(mask, texture, background, profile.composite)
+    blended, stains = vary_stains(blended, reference.stains, pool_stains, profile.restained, stain_rng)
+    image = match_sharpness(blended, reference.sharpness, sensor_rng)
     turns, mirrored = int(window_rng.integers(4)), bool(window_rng.integers(2))
-    return Synthetic(
-        turned(image, turns, mirrored=mirrored),
-        turned(drawn.instances, turns, mirrored=mirrored),
-        drawn.requested,
-        len(drawn.nuclei),
+    return SyntheticPair(
+        apply_symmetry(image, turns, mirrored=mirrored),
+        apply_symmetry(layout.instances, turns, mirrored=mirrored),
+        layout.requested,
+        len(layout.nuclei),
         {
             "seed": seed,
             "index": index,
             "realism": realism(image, reference),
-            "distractors": distractors,
+            "distractors": hard_negatives,
             "stains": stains,
-            **_provenance(reference, profile, drawn, window),
+            **_provenance(reference, profile, layout, window),
         },
     )
 
 
 @dataclass(frozen=True)
-class Window:
+class ReferenceWindow:
     """Rows and columns of the reference that an image shows; beyond its borders the reference is mirrored."""
 
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
 
 
-def draw_window(rng: np.random.Generator, chance_HW: NDArray[np.float32], size: int) -> Window:
+def sample_window(rng: np.random.Generator, intensity_HW: NDArray[np.float32], size: int) -> ReferenceWindow:
     """A random window; of up to eight, the first with at least 30 % of the mean density of nuclei."""
-    mean = float(chance_HW.mean())
+    mean = float(intensity_HW.mean())
     for _ in range(_WINDOWS):
-        window = Window(*(_mirrored(int(rng.integers(max(1, length - size + 1))), size, length) for length in chance_HW.shape))
-        if float(chance_HW[window.rows[:, None], window.columns].mean()) >= _MIN_DENSITY * mean:
+        window = ReferenceWindow(
+            *(_reflected_indices(int(rng.integers(max(1, length - size + 1))), size, length) for length in intensity_HW.shape)
+        )
+        if float(intensity_HW[window.rows[:, None], window.columns].mean()) >= _MIN_DENSITY * mean:
             break
     return window
 
 
-def _mirrored(start: int, size: int, length: int) -> NDArray[np.intp]:
+def _reflected_indices(start: int, size: int, length: int) -> NDArray[np.intp]:
     index = np.arange(start, start + size) % (2 * length)
     return np.where(index < length, index, 2 * length - 1 - index)
 
 
-def layout_of(reference: Reference, window: Window, profile: Profile) -> Layout:
-    """What the mask of a window is drawn from."""
+def layout_model(reference: Reference, window: ReferenceWindow, profile: Profile) -> LayoutModel:
+    """What the mask of a window is sampled from."""
     nuclei = reference.nuclei
-    chance = reference.chance[window.rows[:, None], window.columns]
-    return Layout(
-        chance=chance,
+    intensity = reference.centre_intensity[window.rows[:, None], window.columns]
+    return LayoutModel(
+        centre_intensity=intensity,
         nearest=reference.nearest[window.rows[:, None], window.columns],
         areas=nuclei.areas,
         axis_ratios=nuclei.axis_ratios,
         angles=nuclei.angles,
         similar=reference.similar,
-        expected=float(chance.sum()),
+        expected=float(intensity.sum()),
         touching=reference.touching,
-        outline_power=reference.outline_power if profile.outline == "fourier" else None,
+        contour_power=reference.contour_power if profile.outline == "fourier" else None,
     )
 
 
-def expose(rgb: NDArray[np.uint8], wanted_sharpness: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def match_sharpness(rgb: NDArray[np.uint8], wanted_sharpness: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The scanner: blur an image that is sharper than its reference, add grain to one that is smoother."""
     have = sharpness(rgb)
     if have > 1.1 * wanted_sharpness:
@@ -130,7 +134,7 @@ def expose(rgb: NDArray[np.uint8], wanted_sharpness: float, rng: np.random.Gener
     return np.clip(np.rint(rgb + strength * grain[..., None]), 0, 255).astype(np.uint8)
 
 
-def turned(array: NDArray[Any], turns: int, *, mirrored: bool) -> NDArray[Any]:
+def apply_symmetry(array: NDArray[Any], turns: int, *, mirrored: bool) -> NDArray[Any]:
     """One of the eight symmetries of the square."""
     out = np.rot90(array, turns)
     return np.ascontiguousarray(out[:, ::-1] if mirrored else out)
@@ -149,12 +153,12 @@ def realism(image: NDArray[np.uint8], reference: Reference) -> dict[str, float]:
     }
 
 
-def _provenance(reference: Reference, profile: Profile, drawn: Scatter, window: Window) -> dict[str, Any]:
+def _provenance(reference: Reference, profile: Profile, layout: NucleusLayout, window: ReferenceWindow) -> dict[str, Any]:
     return {
         "version": version("nucleate"),
         "reference": {"name": reference.name, "sha256": reference.sha256},
         "window": {"row": int(window.rows[0]), "column": int(window.columns[0])},
-        "requested": drawn.requested,
-        "placed": len(drawn.nuclei),
+        "requested": layout.requested,
+        "placed": len(layout.nuclei),
         "profile": asdict(profile),
     }

@@ -44,6 +44,6 @@ def standardized(field: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((field - field.mean()) / max(float(field.std()), 1e-6), dtype=np.float32)
 
 
-def ramp(field: NDArray[np.float32], threshold: float, softness: float) -> NDArray[np.float32]:
+def logistic_step(field: NDArray[np.float32], threshold: float, softness: float) -> NDArray[np.float32]:
     """Logistic step from 0 to 1 where the field passes the threshold."""
     return np.asarray(0.5 + 0.5 * np.tanh((field - threshold) / (2.0 * softness)), dtype=np.float32)

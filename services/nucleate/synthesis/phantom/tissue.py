@@ -1,7 +1,7 @@
 """Tissue drawn from nothing: H&E-like images with their exact instance maps, for the demo and for tests.
 
 No image is needed: glands, stroma, lumina and red cells come from random fields, nuclei of three kinds (epithelial,
-lymphocyte, fibroblast) from random outlines, and every image has its own stains. Faint nuclei and bluish smudges that are
+lymphocyte, fibroblast) from random contours, and every image has its own stains. Faint nuclei and bluish smudges that are
 no nuclei keep threshold methods from being perfect.
 
     python -m nucleate.synthesis.phantom.tissue --count N --size S --seed K --out DIR
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from nucleate.errors import InvalidInput
 from nucleate.pathology.images.codec import encode_instances, encode_png
 from nucleate.pathology.stains.optical_density import od_to_rgb
-from nucleate.synthesis.generation.layout import Layout, Scatter, scatter
-from nucleate.synthesis.phantom.noise import fibres, fractal, ramp
+from nucleate.synthesis.generation.layout import LayoutModel, NucleusLayout, sample_layout
+from nucleate.synthesis.phantom.noise import fibres, fractal, logistic_step
 from nucleate.synthesis.profiles import MAX_SIZE, MIN_SIZE
 
 Plane = NDArray[np.float32]
@@ -52,7 +52,7 @@ class _Style:
 
 
 @dataclass(frozen=True)
-class _Ground:
+class _StainFields:
     """Stain densities without nuclei, and where what is: weights in [0, 1] of epithelium, lymphocytes' niches and glass."""
 
     haematoxylin: Plane
@@ -74,11 +74,11 @@ def draw_tissue(seed: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int
     streams = np.random.SeedSequence(seed).spawn(5)
     style_rng, ground_rng, mask_rng, nucleus_rng, sensor_rng = (np.random.default_rng(stream) for stream in streams)
     style = _style(style_rng)
-    ground = _ground(ground_rng, size, style)
-    drawn = scatter(mask_rng, _layout(mask_rng, ground, style), max_overlap=0.05, roughness=0.1, tries=6)
-    haematoxylin, eosin = _with_nuclei(nucleus_rng, ground, drawn, style)
+    fields = _stain_fields(ground_rng, size, style)
+    layout = sample_layout(mask_rng, _layout(mask_rng, fields, style), max_overlap=0.05, roughness=0.1, tries=6)
+    haematoxylin, eosin = _render_nuclei(nucleus_rng, fields, layout, style)
     density = haematoxylin[..., None] * style.stains[0] + eosin[..., None] * style.stains[1]
-    return _photograph(sensor_rng, density), drawn.instances
+    return _acquire(sensor_rng, density), layout.instances
 
 
 def _style(rng: np.random.Generator) -> _Style:
@@ -96,10 +96,10 @@ def _style(rng: np.random.Generator) -> _Style:
     )
 
 
-def _ground(rng: np.random.Generator, size: int, style: _Style) -> _Ground:
-    epithelium = ramp(fractal(rng, size, 150.0), style.epithelium, 0.12)
-    glass = ramp(fractal(rng, size, 90.0), style.glass, 0.06)
-    clefts = ramp(fibres(rng, size, style.fibre_angle, 120.0, 14.0), 1.9, 0.1) * (1 - epithelium)
+def _stain_fields(rng: np.random.Generator, size: int, style: _Style) -> _StainFields:
+    epithelium = logistic_step(fractal(rng, size, 150.0), style.epithelium, 0.12)
+    glass = logistic_step(fractal(rng, size, 90.0), style.glass, 0.06)
+    clefts = logistic_step(fibres(rng, size, style.fibre_angle, 120.0, 14.0), 1.9, 0.1) * (1 - epithelium)
     glass = np.maximum(glass, clefts)
     strands, grain, cytoplasm = fibres(rng, size, style.fibre_angle), fractal(rng, size, 3.0, 2), fractal(rng, size, 14.0)
     stroma = 0.42 + 0.10 * strands + 0.05 * fractal(rng, size, 60.0)
@@ -108,9 +108,9 @@ def _ground(rng: np.random.Generator, size: int, style: _Style) -> _Ground:
     haematoxylin = style.haematoxylin * np.maximum(0.05 + epithelium * (0.12 + 0.03 * cytoplasm) + 0.015 * grain, 0.0)
     haematoxylin += _smudges(rng, size, style)
     eosin += 0.8 * style.eosin * _red_cells(rng, size, glass)
-    niche = ramp(fractal(rng, size, 110.0), 1.2, 0.15) * (1 - epithelium)
+    niche = logistic_step(fractal(rng, size, 110.0), 1.2, 0.15) * (1 - epithelium)
     left = 1.0 - 0.95 * glass
-    return _Ground((haematoxylin * left).astype(np.float32), (eosin * left).astype(np.float32), epithelium, niche, glass)
+    return _StainFields((haematoxylin * left).astype(np.float32), (eosin * left).astype(np.float32), epithelium, niche, glass)
 
 
 def _smudges(rng: np.random.Generator, size: int, style: _Style) -> Plane:
@@ -135,53 +135,53 @@ def _red_cells(rng: np.random.Generator, size: int, glass: Plane) -> Plane:
     return np.asarray(cv2.GaussianBlur(disks, (0, 0), 1.2), dtype=np.float32)
 
 
-def _layout(rng: np.random.Generator, ground: _Ground, style: _Style) -> Layout:
+def _layout(rng: np.random.Generator, fields: _StainFields, style: _Style) -> LayoutModel:
     """Densities by kind of tissue; `nearest` is the kind that prevails, `similar` the models of each kind."""
     medians, spreads, ratios = (np.repeat(column, _MODELS) for column in zip(*_KINDS, strict=True))
     areas = style.cell_size * medians * np.exp(rng.normal(0.0, spreads))
     ratios = np.clip(ratios * np.exp(rng.normal(0.0, 0.12, ratios.size)), 0.25, 1.0)
     angles = rng.uniform(0.0, np.pi, areas.size)
     angles[FIBROBLAST * _MODELS :] = style.fibre_angle + rng.normal(0.0, 0.25, _MODELS)
-    kind = np.full(ground.glass.shape, FIBROBLAST, dtype=np.int32)
-    kind[ground.epithelium > 0.5] = EPITHELIAL
-    kind[ground.niche > 0.5] = LYMPHOCYTE
+    kind = np.full(fields.glass.shape, FIBROBLAST, dtype=np.int32)
+    kind[fields.epithelium > 0.5] = EPITHELIAL
+    kind[fields.niche > 0.5] = LYMPHOCYTE
     per_px = np.array(
         [style.crowding * 0.42 / (style.cell_size * 340.0), style.crowding * 0.45 / (style.cell_size * 120.0), 6e-4]
     )
-    chance = per_px[kind] * (1.0 - ground.glass) ** 4
-    return Layout(
-        chance=chance.astype(np.float32),
+    intensity = per_px[kind] * (1.0 - fields.glass) ** 4
+    return LayoutModel(
+        centre_intensity=intensity.astype(np.float32),
         nearest=kind,
         areas=areas.astype(np.float32),
         axis_ratios=ratios.astype(np.float32),
         angles=angles.astype(np.float32),
         similar=np.arange(3 * _MODELS, dtype=np.int32).reshape(3, _MODELS),
-        expected=float(chance.sum()),
+        expected=float(intensity.sum()),
         touching=0.3,
     )
 
 
-def _with_nuclei(rng: np.random.Generator, ground: _Ground, drawn: Scatter, style: _Style) -> tuple[Plane, Plane]:
+def _render_nuclei(rng: np.random.Generator, fields: _StainFields, layout: NucleusLayout, style: _Style) -> tuple[Plane, Plane]:
     """Both stains with the nuclei laid over them."""
-    instances = drawn.instances
-    kinds = np.array([FIBROBLAST, *(nucleus.model // _MODELS for nucleus in drawn.nuclei)])
+    instances = layout.instances
+    kinds = np.array([FIBROBLAST, *(nucleus.model // _MODELS for nucleus in layout.nuclei)])
     # One value per label, 0 for the background: overall density, how pale inside, how clumped the chromatin.
     density = np.array([0.62, 0.95, 0.85])[kinds] * np.exp(rng.normal(0.0, 0.18, kinds.size))
     density[rng.random(kinds.size) < 0.06] *= 0.5
     pale = np.where((kinds == EPITHELIAL) & (rng.random(kinds.size) < style.pale), rng.uniform(0.3, 0.7, kinds.size), 0.0)
     clumps = np.array([0.22, 0.12, 0.12])[kinds] * rng.uniform(0.6, 1.4, kinds.size)
-    inward = cv2.distanceTransform(_apart(instances).astype(np.uint8), cv2.DIST_L2, 5)
+    inward = cv2.distanceTransform(_separated(instances).astype(np.uint8), cv2.DIST_L2, 5)
     rim = np.exp(-((inward / 1.8) ** 2))
     chromatin = fractal(rng, instances.shape[0], 5.0, 3)
     inside = density[instances] * (1.0 - pale[instances] * (1.0 - rim) + clumps[instances] * chromatin)
-    inside += 0.45 * _nucleoli(rng, drawn, pale)
+    inside += 0.45 * _nucleoli(rng, layout, pale)
     mask = cv2.GaussianBlur((instances > 0).astype(np.float32), (0, 0), 0.9)
-    haematoxylin = mask * style.haematoxylin * np.maximum(inside, 0.05) + (1.0 - mask) * ground.haematoxylin
-    eosin = mask * (0.5 * ground.eosin + 0.12) + (1.0 - mask) * ground.eosin
+    haematoxylin = mask * style.haematoxylin * np.maximum(inside, 0.05) + (1.0 - mask) * fields.haematoxylin
+    eosin = mask * (0.5 * fields.eosin + 0.12) + (1.0 - mask) * fields.eosin
     return haematoxylin.astype(np.float32), eosin.astype(np.float32)
 
 
-def _apart(instances: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _separated(instances: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Foreground without the pixels where two nuclei meet, so that each keeps its own rim."""
     low = cv2.erode(np.where(instances == 0, 1 << 15, instances).astype(np.float32), np.ones((3, 3), np.uint8))
     high = cv2.dilate(instances.astype(np.float32), np.ones((3, 3), np.uint8))
@@ -189,17 +189,17 @@ def _apart(instances: NDArray[np.int32]) -> NDArray[np.bool_]:
     return apart
 
 
-def _nucleoli(rng: np.random.Generator, drawn: Scatter, pale: NDArray[np.float64]) -> Plane:
+def _nucleoli(rng: np.random.Generator, layout: NucleusLayout, pale: NDArray[np.float64]) -> Plane:
     """Dark spots near the centres of pale nuclei, 0 to 3 each."""
-    spots = np.zeros(drawn.instances.shape, dtype=np.float32)
-    for nucleus in drawn.nuclei:
+    spots = np.zeros(layout.instances.shape, dtype=np.float32)
+    for nucleus in layout.nuclei:
         reach = 0.3 * float(np.sqrt(nucleus.area / np.pi))
         for x, y in rng.normal(0.0, reach, (int(rng.integers(0, 4)) if pale[nucleus.label] > 0 else 0, 2)):
             cv2.circle(spots, (round(nucleus.x + x), round(nucleus.y + y)), int(rng.integers(1, 3)), 1.0, -1)
     return np.asarray(cv2.GaussianBlur(spots, (0, 0), 0.8), dtype=np.float32)
 
 
-def _photograph(rng: np.random.Generator, density: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _acquire(rng: np.random.Generator, density: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Optics, sensor and file: blur, grain, JPEG."""
     blurred = od_to_rgb(np.asarray(cv2.GaussianBlur(density, (0, 0), 0.7), dtype=np.float32) + np.float32(0.03))
     grain = cv2.GaussianBlur(rng.normal(0.0, 4.0, blurred.shape).astype(np.float32), (0, 0), 0.6)

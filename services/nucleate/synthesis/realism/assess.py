@@ -17,7 +17,7 @@ from nucleate.synthesis.realism.features import describe_crop
 from nucleate.synthesis.realism.twosample import test_two_samples
 
 CROP = 128
-_MOST_USED = 12
+_TOP_FEATURES = 12
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def assess(
             rng = np.random.default_rng([seed, kind, index])
             measured[kind].append(_measure(picture.rgb, shared if kind else crops, rng))
             on_image(len(measured[0]) + len(measured[1]))
-    return _compared([p.source for p in real], [p.source for p in synthetic], *measured)
+    return _compare([p.source for p in real], [p.source for p in synthetic], *measured)
 
 
 def _measure(rgb: NDArray[np.uint8], crops: int, rng: np.random.Generator) -> _Measured:
@@ -71,38 +71,38 @@ def _measure(rgb: NDArray[np.uint8], crops: int, rng: np.random.Generator) -> _M
     return _Measured(described, areas(instances)[1:].astype(np.float64), density, gradient_energy(rgb))
 
 
-def _compared(
+def _compare(
     real_sources: list[str], synthetic_sources: list[str], real: list[_Measured], synthetic: list[_Measured]
 ) -> dict[str, Any]:
     number = {name: k for k, name in enumerate(dict.fromkeys([*real_sources, *synthetic_sources]))}
-    rows, group, made = [], [], []
-    for names, side, is_made in ((real_sources, real, False), (synthetic_sources, synthetic, True)):
+    rows, group, is_synthetic = [], [], []
+    for names, side, synthetic_side in ((real_sources, real, False), (synthetic_sources, synthetic, True)):
         for name, image in zip(names, side, strict=True):
             rows += [list(crop.values()) for crop in image.crops]
             group += [number[name]] * len(image.crops)
-            made += [is_made] * len(image.crops)
-    features_NF, made_N = np.array(rows, np.float32), np.array(made, np.bool_)
-    found = test_two_samples(features_NF, made_N, np.array(group))
+            is_synthetic += [synthetic_side] * len(image.crops)
+    features_NF, synthetic_N = np.array(rows, np.float32), np.array(is_synthetic, np.bool_)
+    found = test_two_samples(features_NF, synthetic_N, np.array(group))
     names = list(real[0].crops[0])
-    used = np.argsort(-found.importance)[:_MOST_USED]
+    used = np.argsort(-found.importance)[:_TOP_FEATURES]
     sizes = [np.concatenate([image.sizes for image in side]) for side in (real, synthetic)]
     return {
         "auc": found.auc,
         "auc_interval": list(found.interval),
-        "colour_distance": colour_distance(features_NF, names, made_N),
-        "texture_distance": texture_distance(features_NF, names, made_N),
+        "colour_distance": colour_distance(features_NF, names, synthetic_N),
+        "texture_distance": texture_distance(features_NF, names, synthetic_N),
         "size_emd_px": earth_movers(*(np.sqrt(each / np.pi) for each in sizes)),
         "density_emd_per_mpx": earth_movers(*(np.array([image.density for image in side]) for side in (real, synthetic))),
         "gradient_energy_ratio": float(np.mean([i.energy for i in synthetic]) / np.mean([i.energy for i in real])),
         "images": {"real": len(real), "synthetic": len(synthetic)},
-        "crops": {"real": int((~made_N).sum()), "synthetic": int(made_N.sum())},
+        "crops": {"real": int((~synthetic_N).sum()), "synthetic": int(synthetic_N.sum())},
         "most_used": {
-            names[k]: {"importance": float(found.importance[k]), "shift": _shift(features_NF[:, k], made_N)} for k in used
+            names[k]: {"importance": float(found.importance[k]), "shift": _shift(features_NF[:, k], synthetic_N)} for k in used
         },
     }
 
 
-def _shift(values_N: NDArray[np.float32], made_N: NDArray[np.bool_]) -> float:
+def _shift(values_N: NDArray[np.float32], synthetic_N: NDArray[np.bool_]) -> float:
     """Mean of synthetic minus mean of real, in standard deviations of the real crops."""
-    spread = float(values_N[~made_N].std())
-    return float(values_N[made_N].mean() - values_N[~made_N].mean()) / max(spread, 1e-9)
+    spread = float(values_N[~synthetic_N].std())
+    return float(values_N[synthetic_N].mean() - values_N[~synthetic_N].mean()) / max(spread, 1e-9)

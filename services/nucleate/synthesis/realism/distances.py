@@ -10,25 +10,24 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 
-def colour_distance(features_NF: NDArray[np.float32], names: Sequence[str], made_N: NDArray[np.bool_]) -> float:
+def colour_distance(features_NF: NDArray[np.float32], names: Sequence[str], synthetic_N: NDArray[np.bool_]) -> float:
     """Mean over level and colour features of the earth mover's distance, in standard deviations of the real crops."""
-    return _mean_distance(features_NF, [k for k, n in enumerate(names) if not _is_texture(n)], made_N)
+    return _mean_distance(features_NF, [k for k, n in enumerate(names) if not _is_texture(n)], synthetic_N)
 
 
-def texture_distance(features_NF: NDArray[np.float32], names: Sequence[str], made_N: NDArray[np.bool_]) -> float:
+def texture_distance(features_NF: NDArray[np.float32], names: Sequence[str], synthetic_N: NDArray[np.bool_]) -> float:
     """The same over bands, edges, fine correlations and local patterns."""
-    return _mean_distance(features_NF, [k for k, n in enumerate(names) if _is_texture(n)], made_N)
+    return _mean_distance(features_NF, [k for k, n in enumerate(names) if _is_texture(n)], synthetic_N)
 
 
 def _is_texture(name: str) -> bool:
     return any(word in name for word in ("band", "gradient", "coherence", "fine", "pattern"))
 
 
-def _mean_distance(features_NF: NDArray[np.float32], columns: list[int], made_N: NDArray[np.bool_]) -> float:
-    spread = np.maximum(features_NF[~made_N].std(axis=0), 1e-9)
-    return float(
-        np.mean([earth_movers(features_NF[~made_N, k] / spread[k], features_NF[made_N, k] / spread[k]) for k in columns])
-    )
+def _mean_distance(features_NF: NDArray[np.float32], columns: list[int], synthetic_N: NDArray[np.bool_]) -> float:
+    spread = np.maximum(features_NF[~synthetic_N].std(axis=0), 1e-9)
+    real_NF, synthetic_NF = features_NF[~synthetic_N] / spread, features_NF[synthetic_N] / spread
+    return float(np.mean([earth_movers(real_NF[:, k], synthetic_NF[:, k]) for k in columns]))
 
 
 def earth_movers(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:

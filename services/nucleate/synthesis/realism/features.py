@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import local_binary_pattern
 
-from nucleate.pathology.stains.optical_density import separate
+from nucleate.pathology.stains.optical_density import separate_stains
 
 Plane = NDArray[np.float32]
 Named = Iterator[tuple[str, float]]
@@ -24,7 +24,7 @@ _CELL = 16
 def describe_crop(rgb: NDArray[np.uint8]) -> dict[str, float]:
     """Features by name of an HWC uint8 RGB crop of at least 64 px; all finite."""
     grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32)
-    haematoxylin, eosin = separate(rgb)
+    haematoxylin, eosin = separate_stains(rgb)
     planes = {"grey": grey / np.float32(255), "haematoxylin": haematoxylin, "eosin": eosin}
     found: dict[str, float] = {}
     for name, plane in planes.items():

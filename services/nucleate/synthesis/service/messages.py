@@ -14,9 +14,9 @@ from nucleate.pathology.images.overlays import contours_over, mosaic
 from nucleate.runtime.blobs import Blobs
 from nucleate.runtime.jobs import Job
 from nucleate.synthesis.analysis.reference import Reference
-from nucleate.synthesis.analysis.statistics import VERSION, describe
+from nucleate.synthesis.analysis.statistics import VERSION, reference_statistics
 from nucleate.synthesis.generation.batch import Batch, Source
-from nucleate.synthesis.generation.synthetic_image import Synthetic
+from nucleate.synthesis.generation.synthetic_image import SyntheticPair
 from nucleate.synthesis.profiles import Profile
 from nucleate.v1 import synthesis_pb2 as pb
 
@@ -40,7 +40,7 @@ def draw(batch: Batch, blobs: Blobs, job: Job) -> pb.SynthesizeResult:
             if len(provenance) % _CHECKPOINT_EVERY == 0:
                 job.checkpoint(_packed(result, provenance))
             job.progress(len(provenance), batch.count, "drawing images", nuclei=float(result.nuclei_placed))
-        described += [describe(reference) for reference in group.values()]
+        described += [reference_statistics(reference) for reference in group.values()]
     ordered = sorted(result.samples, key=lambda sample: sample.id)
     del result.samples[:]
     result.samples.extend(ordered)
@@ -49,7 +49,7 @@ def draw(batch: Batch, blobs: Blobs, job: Job) -> pb.SynthesizeResult:
     return result
 
 
-def preview_message(image: Synthetic) -> pb.PreviewResponse:
+def preview_message(image: SyntheticPair) -> pb.PreviewResponse:
     """One pair inline."""
     labels, _ = encode_instances(image.instances)
     return pb.PreviewResponse(
@@ -79,7 +79,7 @@ class KnownStatistics:
     def measure(self, source: Source, profile: Profile, apart: Callable[[], Reference]) -> dict[str, Any]:
         """Measure and keep; an image that nothing can be learned from is an entry with the reason, and is not kept."""
         try:
-            entry = describe(apart())
+            entry = reference_statistics(apart())
         except InvalidImage as error:
             return {"name": source.name, "skipped": str(error)}
         self._store.put(_key(source, profile), json.dumps(entry, sort_keys=True).encode(), "application/json")
@@ -91,7 +91,7 @@ def _key(source: Source, profile: Profile) -> str:
     return f"statistics/{VERSION}/{hashlib.sha256(settings).hexdigest()[:16]}/{source.key}"
 
 
-def _add(result: pb.SynthesizeResult, provenance: list[dict[str, Any]], image: Synthetic, blobs: Blobs) -> None:
+def _add(result: pb.SynthesizeResult, provenance: list[dict[str, Any]], image: SyntheticPair, blobs: Blobs) -> None:
     labels, media_type = encode_instances(image.instances)
     dtype = "uint16" if media_type == "image/png" else "uint32"
     sample = result.samples.add(id=f"synthetic-{image.provenance['index']:05d}")

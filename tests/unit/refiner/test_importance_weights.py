@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleate.refiner.networks import build_pair
-from nucleate.refiner.training.importance_weights import LEAST, MOST, Calibration, calibrate, image_logit, weigh
+from nucleate.refiner.training.importance_weights import (
+    MAX_WEIGHT,
+    MIN_WEIGHT,
+    Calibration,
+    calibrate,
+    image_logit,
+    importance_weights,
+)
 
 
 @pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (3.0, -1.0), (0.2, 0.4)])
@@ -29,16 +36,16 @@ def test_calibration_finds_the_true_probability(slope, offset):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=40), st.floats(0.01, 5), st.floats(-3, 3))
 def test_weights_have_mean_one_or_are_off(logits, slope, offset):
-    weights = weigh(np.array(logits), Calibration(slope, offset, 0.8))
+    weights = importance_weights(np.array(logits), Calibration(slope, offset, 0.8))
     assert weights.values.mean() == pytest.approx(1)
-    assert weights.values.max() <= MOST / LEAST * weights.values.min() * (1 + 1e-9)
+    assert weights.values.max() <= MAX_WEIGHT / MIN_WEIGHT * weights.values.min() * (1 + 1e-9)
     assert bool(weights.off) == (weights.effective == 0)
     order = np.argsort(logits)
     assert (np.diff(weights.values[order]) <= 1e-12).all()  # the more synthetic, the less
 
 
 def test_weights_are_c_exp_minus_z():
-    weights = weigh(np.array([-0.3, 0.0, 0.5]), Calibration(1.0, 0.0, 0.7))
+    weights = importance_weights(np.array([-0.3, 0.0, 0.5]), Calibration(1.0, 0.0, 0.7))
     assert np.allclose(weights.values / weights.values[1], np.exp([0.3, 0.0, -0.5]))
     assert 2.5 < weights.effective < 3
 
@@ -48,7 +55,7 @@ def test_weights_are_c_exp_minus_z():
     [(None, "not calibrated"), (Calibration(4.0, 0.0, 0.97), "97% of held-out crops apart")],
 )
 def test_meaningless_weights_are_off_and_say_why(calibration, why):
-    weights = weigh(np.array([3.0, -3.0]), calibration)
+    weights = importance_weights(np.array([3.0, -3.0]), calibration)
     assert (weights.values == 1).all()
     assert why in weights.off
 
