@@ -28,13 +28,13 @@ def test_train_streams_losses_and_returns_a_model(bench: Bench, model: common.Mo
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_self_training_can_be_turned_off(bench: Bench, keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, renewed = [], self_training.renewed
+    calls, relabel_pool = [], self_training.relabel_pool
 
     def spy(*arguments: Any) -> Any:
         calls.append(arguments)
-        return renewed(*arguments)
+        return relabel_pool(*arguments)
 
-    monkeypatch.setattr(self_training, "renewed", spy)
+    monkeypatch.setattr(self_training, "relabel_pool", spy)
     bench.result("Train", bench.train(f"keep-{keep}", keep_labels=keep))
     assert bool(calls) is not keep
 
