@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import socket
@@ -16,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from nucleate.errors import NucleateError
 from nucleate.runtime.settings import StoreSettings
+from nucleate.runtime.store import open_store
 
 WEED = Path(sys.executable).parent / "weed"
 PORTS = ("s3.port", "master.port", "filer.port", "volume.port", "admin.port")
@@ -80,17 +83,24 @@ class S3Server:
             self.process.wait()
 
     def _wait_until_up(self) -> None:
+        """Wait for a round trip of an object: its S3 port answers before its volumes are there."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://{self.endpoint}/", timeout=2)
-            except urllib.error.HTTPError as answer:
-                if answer.code == 403:  # it answers, and asks for a signature
+            with contextlib.suppress(NucleateError, urllib.error.URLError, OSError):
+                if self._asks_for_a_signature():
+                    store = open_store("s3://probe", self.settings())
+                    store.put("probe", b"probe")
+                    assert store.get("probe") == b"probe"
                     return
-            except OSError:
-                pass
             time.sleep(0.1)
         raise RuntimeError(f"SeaweedFS did not start: {(self.folder / 'weed.log').read_text()[-2000:]}")
+
+    def _asks_for_a_signature(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://{self.endpoint}/", timeout=2)
+        except urllib.error.HTTPError as answer:
+            return answer.code == 403
+        return False
 
 
 @pytest.fixture(scope="session")
