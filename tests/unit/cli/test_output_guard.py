@@ -77,6 +77,13 @@ def test_outputs_stay_apart_from_inputs(name: str, tmp_path: Path, monkeypatch: 
         assert everything(tmp_path) == before
 
 
+def test_the_word_for_the_training_free_model_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "classical").mkdir()  # as an earlier run of the same command left it
+    done = CliRunner().invoke(app, ["segment", "pool", "--model", "classical", "--out", "classical"])
+    assert "pool does not exist" in str(done.exception)
+
+
 def test_the_matrix_names_every_command_that_reads_and_writes():
     def walk(tree: typer.Typer, prefix: str = "") -> set[str]:
         found = set()

@@ -12,7 +12,7 @@ import typer
 
 #: Parameters that name what a command writes. Every other path is read, and so is a model named by its folder.
 OUTPUTS = ("out", "save_model", "overlays")
-_MODEL = "model"
+_MODEL, _NO_FOLDER = "model", "classical"  # the training-free segmenter, whatever a folder of that name is
 
 
 def guard_outputs(app: typer.Typer) -> None:
@@ -51,7 +51,7 @@ def _check(given: Mapping[str, Any]) -> None:
 
 def _inputs(given: Mapping[str, Any]) -> Iterator[Path]:
     for name, value in given.items():
-        if name == _MODEL and isinstance(value, str) and value:
+        if name == _MODEL and isinstance(value, str) and value not in ("", _NO_FOLDER):
             yield Path(value)
         elif name not in OUTPUTS:
             yield from (each for each in (value if isinstance(value, list | tuple) else [value]) if isinstance(each, Path))
