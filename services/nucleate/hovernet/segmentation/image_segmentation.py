@@ -106,23 +106,33 @@ def segment(
     raster_files.check_size(width, height, f"{name} at 40x", InvalidImage)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     at_40x = np.asarray(cv2.resize(image_HW3, (width, height), interpolation=interpolation), np.uint8)
-    found = _segment_at_40x(segmenter, at_40x, name, ignore=ignore).resized(*image_HW3.shape[:2])
-    return dataclasses.replace(found, typical_radius=image_typical_radius(image_HW3))
+    found = _segment_at_40x(segmenter, at_40x, name, ignore=ignore, radius=image_typical_radius(image_HW3))
+    return found.resized(*image_HW3.shape[:2])
 
 
 def _segment_at_40x(
-    segmenter: NetworkSegmenter | ClassicalSegmenter, image_HW3: NDArray[np.uint8], name: str, *, ignore: bool
+    segmenter: NetworkSegmenter | ClassicalSegmenter,
+    image_HW3: NDArray[np.uint8],
+    name: str,
+    *,
+    ignore: bool,
+    radius: float | None = None,
 ) -> Segmentation:
-    """As `segment`; the standardised input is computed once, for the network, the contours and the typical radius."""
+    """As `segment`; the standardised input is computed once, for the network, the contours and the typical radius.
+
+    `radius`: the typical one of the image as it was given, where this one was resized from it.
+    """
     height, width = image_HW3.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise InvalidImage(f"{name} is {width} x {height} px: give at least {MIN_SIDE} x {MIN_SIDE}")
     planes_HW4 = standardised_input.planes(image_HW3)
     margin_HW = standardised_input.haematoxylin_margin(planes_HW4)
-    radius = typical_radius(margin_HW)
+    if ignore and isinstance(segmenter, ClassicalSegmenter):
+        own_radius = typical_radius(margin_HW)
+        labels = pseudo_label_refinement.pseudo_labels(image_HW3, margin_HW, own_radius)
+        return Segmentation(*labels, radius or own_radius)
+    radius = radius or typical_radius(margin_HW)
     if isinstance(segmenter, ClassicalSegmenter):
-        if ignore:
-            return Segmentation(*pseudo_label_refinement.pseudo_labels(image_HW3, margin_HW, radius), radius)
         return Segmentation(classical.segment(image_HW3), None, radius)
     prediction = sliding_window.predict(segmenter.net, planes_HW4, segmenter.profile.tiling)
     if ignore:

@@ -53,8 +53,3 @@ def simulate_clicks(predictor: Predictor, truth: ObjectMask, max_clicks: int, ta
 def iou_after(rounds: Sequence[SimulatedClick], clicks: int) -> float:
     """IoU after so many clicks; a nucleus done earlier keeps its last IoU."""
     return rounds[min(clicks, len(rounds)) - 1].iou if rounds else 0.0
-
-
-def number_of_clicks(rounds: Sequence[SimulatedClick], target_iou: float, max_clicks: int) -> int:
-    """Clicks until the IoU is reached; `max_clicks` when it never is."""
-    return next((n for n, r in enumerate(rounds, 1) if r.iou >= target_iou), max_clicks)

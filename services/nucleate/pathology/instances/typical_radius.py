@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleate.pathology.stains import standardised_input
+from nucleate.pathology.stains.haematoxylin import reflected_gaussian
 
 DEFAULT_RADIUS = 12.0  # px at 40x, where nothing is dark
 _SIGMAS = np.geomspace(3.0, 15.5, 10)
@@ -38,7 +39,7 @@ def typical_radius(margin_HW: NDArray[np.float32]) -> float:
 
 def _blob_response(plane_HW: NDArray[np.float32], sigma: float) -> float:
     """Mean of the clear maxima of the scale-normalised Laplacian."""
-    smooth_HW = cv2.GaussianBlur(plane_HW, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    smooth_HW = reflected_gaussian(plane_HW, sigma)
     blob_HW = -np.asarray(cv2.Laplacian(smooth_HW, cv2.CV_32F, ksize=1)) * np.float32(sigma**2)
     side = 2 * round(1.2 * sigma) + 1
     highest_HW = cv2.dilate(blob_HW, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))

@@ -22,6 +22,7 @@ from nucleate.pathology.contours.minimal_cost_contour import (
 )
 from nucleate.pathology.instances.distance_transform import squared_distance_transform
 from nucleate.pathology.segmentation import classical
+from nucleate.pathology.stains.haematoxylin import reflected_gaussian
 
 CONTOUR_OVER_BLOB_RADIUS = 0.9  # radius that contours are expected to have over that of the blobs
 INSET = 0.65  # px that the steepest fall lies outside the contour a person draws
@@ -108,7 +109,7 @@ def _blob_centres(margin_HW: Float, typical: float) -> Float:
     bounded_HW = np.clip(margin_HW, -1.5, 1.5)
     points = []
     for sigma in (typical * share for share in BLOB_SIGMAS):
-        smooth_HW = cv2.GaussianBlur(bounded_HW, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        smooth_HW = reflected_gaussian(bounded_HW, sigma)
         blob_HW = -np.asarray(cv2.Laplacian(smooth_HW, cv2.CV_32F, ksize=3)) * sigma**2
         peaks_HW = (blob_HW >= cv2.dilate(blob_HW, np.ones((7, 7), np.uint8))) & (blob_HW > MIN_BLOB)
         points.append(np.argwhere(peaks_HW)[:, ::-1])
