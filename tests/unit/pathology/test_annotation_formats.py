@@ -7,7 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nucleate import errors
@@ -34,9 +34,14 @@ def holds(ring, x, y):
 
 
 @given(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=7))
+@example([(0.0, 24.0)] * 3)
 def test_a_pixel_belongs_to_the_outline_that_holds_its_centre(ring):
     # Thirds keep the pixels' centres off the edges, where rounding would decide.
     ring = [(x + 1 / 3 / 7, y + 1 / 3 / 11) for x, y in ring]
+    if min(x for x, _ in ring) >= SIDE or min(y for _, y in ring) >= SIDE:
+        with pytest.raises(errors.InvalidMask, match="1 of 1 outlines lie outside"):
+            drawn(ring)
+        return
     expected = [[holds(ring, column + 0.5, row + 0.5) for column in range(SIDE)] for row in range(SIDE)]
     assert np.array_equal(drawn(ring) > 0, expected)
 
